@@ -1,0 +1,139 @@
+"""Drawing episodes: `episode(i)` is a pure function of (classes, shape, seed, i), vectorised over i.
+
+An episode is drawn as indexes only: `way` classes without replacement, then `shot + query` images of each without
+replacement, so that support and query never share an image. The cost is O(way x images drawn), whatever the size of
+the dataset. Frozen episodes are drawn once, written to a file and versioned with the data.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int8, Int64
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from fewshot.config import EpisodeShape
+from fewshot.errors import DamagedFileError, DataError
+from fewshot.files import sha256_file, write_bytes
+from fewshot.randomness import below, bits, key_of
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """The classes that episodes are drawn from: where their images stand in the pack, and how they are turned."""
+
+    start: Int64[np.ndarray, "class"]
+    """First row of each class in the pack."""
+    count: Int64[np.ndarray, "class"]
+    """Number of its images, in consecutive rows."""
+    turns: Int8[np.ndarray, "class"]
+    """Quarter turns, counter-clockwise, that make this class of the packed images (0: as they are)."""
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+@dataclass(frozen=True)
+class EpisodeRows:
+    """Drawn episodes. Of each class the first `shot` rows are the support set, the others the queries."""
+
+    shape: EpisodeShape
+    rows: Int64[np.ndarray, "episode way image"]
+    """Rows of the pack."""
+    turns: Int8[np.ndarray, "episode way"]
+    classes: Int64[np.ndarray, "episode way"]
+    """Index of each class in its ClassTable."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> "EpisodeRows":
+        return EpisodeRows(self.shape, self.rows[part], self.turns[part], self.classes[part])
+
+
+class EpisodeSource:
+    """Draws episodes of one shape from a table of classes."""
+
+    def __init__(self, table: ClassTable, shape: EpisodeShape, seed: int, purpose: str) -> None:
+        """`purpose` ("train", "test", ...) separates streams under one seed.
+
+        Classes with fewer than shot + query images are never drawn; DataError if fewer than `way` remain.
+        """
+        images = shape.shot + shape.query
+        eligible = np.flatnonzero(table.count >= images)
+        if len(eligible) < shape.way:
+            raise DataError(
+                f"{purpose}: {len(eligible)} of {len(table)} classes hold {images} images (shot={shape.shot} + "
+                f"query={shape.query}), but way={shape.way}; lower way, shot or query"
+            )
+        self._table, self._shape, self._eligible = table, shape, eligible
+        self._key = key_of(seed, f"episodes/{purpose}")
+
+    def draw(self, first: int, number: int = 1) -> EpisodeRows:
+        """Episodes first, first + 1, ..., first + number - 1."""
+        way, images = self._shape.way, self._shape.shot + self._shape.query
+        episode = np.arange(first, first + number, dtype=np.uint64)
+        choice = _distinct(self._key, episode, np.full(number, len(self._eligible)), way, slot=0)
+        classes = self._eligible[choice]
+        # One stream for each (episode, place in the episode), behind those of the class draw.
+        place = episode[:, None] * np.uint64(way) + np.arange(way, dtype=np.uint64)
+        within = _distinct(self._key, place, self._table.count[classes], images, slot=2 * way)
+        rows = self._table.start[classes][..., None] + within
+        return EpisodeRows(self._shape, rows, self._table.turns[classes], classes)
+
+
+def write_frozen(path: Path, sets: dict[str, EpisodeRows]) -> str:
+    """Write named sets of episodes, for example "test/5w1s15q", atomically. Returns the file's SHA-256."""
+    tensors = {}
+    for name, drawn in sets.items():
+        tensors[f"{name}/rows"] = drawn.rows.astype(np.int32)
+        tensors[f"{name}/turns"] = drawn.turns
+        tensors[f"{name}/classes"] = drawn.classes.astype(np.int32)
+    write_bytes(path, save(tensors))
+    return sha256_file(path)
+
+
+def read_frozen(path: Path, digest: str, part: str, shape: EpisodeShape, number: int) -> EpisodeRows:
+    """The first `number` frozen episodes of one part ("val", "test", "gate") and shape.
+
+    `digest` is the file's SHA-256 from the split that it belongs to. A damaged file raises DamagedFileError; a shape
+    or number that was not frozen raises DataError that names what there is.
+    """
+    if not path.exists() or sha256_file(path) != digest:
+        raise DamagedFileError(f"{path} is missing or damaged (its digest differs); delete it and prepare the data again")
+    try:
+        tensors = load(path.read_bytes())
+    except SafetensorError as error:
+        raise DamagedFileError(f"{path} can't be read ({error}); delete it and prepare the data again") from None
+    name = f"{part}/{shape}"
+    if f"{name}/rows" not in tensors:
+        there = ", ".join(sorted(key.removesuffix("/rows") for key in tensors if key.endswith("/rows")))
+        raise DataError(f"{path} has no frozen episodes {name}; it has: {there}. Further shapes are listed in params.yaml")
+    rows = tensors[f"{name}/rows"].astype(np.int64)
+    if len(rows) < number:
+        raise DataError(f"{path} has {len(rows)} frozen episodes {name}, {number} were asked for; lower the number")
+    drawn = EpisodeRows(shape, rows, tensors[f"{name}/turns"], tensors[f"{name}/classes"].astype(np.int64))
+    return drawn[:number]
+
+
+def _distinct(
+    key: int,
+    index: np.ndarray,
+    bound: np.ndarray,
+    number: int,
+    slot: int,
+) -> np.ndarray:
+    """`number` distinct whole numbers in [0, bound) for each index, in random order: shape [*index, number].
+
+    Floyd's algorithm (Bentley & Floyd 1987) needs `number` draws whatever the bound; random sort keys then make the
+    order uniform as well, which decides which image is support and which query. Uses slots [slot, slot + 2 number).
+    """
+    chosen = np.empty((*index.shape, number), dtype=np.int64)
+    for k in range(number):
+        last = bound - number + k
+        candidate = below(last + 1, bits(key, index, slot + k))
+        taken = (chosen[..., :k] == candidate[..., None]).any(axis=-1)
+        chosen[..., k] = np.where(taken, last, candidate)
+    order = np.stack([bits(key, index, slot + number + k) for k in range(number)], axis=-1)
+    return np.take_along_axis(chosen, np.argsort(order, axis=-1), axis=-1)

@@ -28,6 +28,12 @@ class TrainingError(FewshotError):
     """Meta-training can't go on, for example because the loss is no longer finite."""
 
 
+class Interrupted(FewshotError):
+    """The user or the system asked to stop; what was done so far is kept and the same command goes on from there."""
+
+    exit_code = 130
+
+
 class RegistryError(FewshotError):
     """MLflow does not answer, or does not hold what was asked for."""
 

@@ -25,9 +25,7 @@ def bits(key: int, index: UInt64[np.ndarray, "*shape"], slot: int) -> UInt64[np.
         return _mix(stream + np.uint64(slot + 1) * _WEYL)
 
 
-def below(
-    bound: Int64[np.ndarray, "*shape"], random: UInt64[np.ndarray, "*shape"]
-) -> Int64[np.ndarray, "*shape"]:
+def below(bound: Int64[np.ndarray, "*shape"], random: UInt64[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:
     """A whole number in [0, bound) from each word of random bits, for bounds up to 2**32.
 
     Multiply and shift (Lemire 2019) on the upper 32 bits; the bias is at most bound / 2**32.

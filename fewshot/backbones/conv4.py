@@ -1,5 +1,7 @@
 """Conv-4: the four-block convolutional network that most few-shot papers start from, in both published forms."""
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -27,14 +29,14 @@ class Conv4(nn.Module):
         pool = settings.form == "pool"
         if pool and min(height, width) < 16:
             raise UsageError(
-                f"backbone.form=pool halves the image four times and needs at least 16x16 pixels, not {height}x{width}; "
+                f"backbone.form=pool halves the image four times and needs 16x16 pixels or more, not {height}x{width}; "
                 "use backbone.form=strided or larger images"
             )
         self.pool = pool
         widths = [in_channels, *[settings.channels] * 4]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, 3, stride=1 if pool else 2, padding=1, bias=False)
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in pairwise(widths)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(settings.channels) for _ in range(4))
         cells = (height // 16) * (width // 16) if pool else 1

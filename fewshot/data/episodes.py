@@ -101,7 +101,9 @@ def read_frozen(path: Path, digest: str, part: str, shape: EpisodeShape, number:
     or number that was not frozen raises DataError that names what there is.
     """
     if not path.exists() or sha256_file(path) != digest:
-        raise DamagedFileError(f"{path} is missing or damaged (its digest differs); delete it and prepare the data again")
+        raise DamagedFileError(
+            f"{path} is missing or damaged (its digest differs); delete it and prepare the data again"
+        )
     try:
         tensors = load(path.read_bytes())
     except SafetensorError as error:
@@ -109,7 +111,9 @@ def read_frozen(path: Path, digest: str, part: str, shape: EpisodeShape, number:
     name = f"{part}/{shape}"
     if f"{name}/rows" not in tensors:
         there = ", ".join(sorted(key.removesuffix("/rows") for key in tensors if key.endswith("/rows")))
-        raise DataError(f"{path} has no frozen episodes {name}; it has: {there}. Further shapes are listed in params.yaml")
+        raise DataError(
+            f"{path} has no frozen episodes {name}; it has: {there}. Further shapes are listed in params.yaml"
+        )
     rows = tensors[f"{name}/rows"].astype(np.int64)
     if len(rows) < number:
         raise DataError(f"{path} has {len(rows)} frozen episodes {name}, {number} were asked for; lower the number")

@@ -73,7 +73,7 @@ class MAML(Method):
         """Adapted weights, and in the batch-norm buffers the support set's statistics under them."""
         with torch.enable_grad():
             weights = self._adapt(support, self.settings.inner_steps_test, meta=False)
-        buffers = self._buffers()
+        buffers = self._fresh_buffers()
         with torch.no_grad():
             self.network.train()
             functional_call(self.network, (weights, buffers), torch.cat(list(support)))
@@ -83,7 +83,8 @@ class MAML(Method):
         if batch_norm == "transductive":
             return self._forward(learned, query)
         self.network.eval()
-        return functional_call(self.network, learned, query).float()
+        logits: Tensor = functional_call(self.network, learned, query)
+        return logits.float()
 
     def _adapt(self, support: Sequence[Tensor], steps: int, meta: bool) -> Weights:
         """The inner loop (equation 1). `meta` keeps the way back to the initial weights, for the outer gradient."""
@@ -102,14 +103,15 @@ class MAML(Method):
     def _forward(self, weights: Weights, images: Tensor) -> Float[Tensor, "image way"]:
         """Logits under batch statistics; the running ones are throwaway copies, never shared between tasks."""
         self.network.train()
-        return functional_call(self.network, self._buffers() | weights, images).float()
+        logits: Tensor = functional_call(self.network, self._fresh_buffers() | weights, images)
+        return logits.float()
 
     def _initial(self, way: int) -> Weights:
         weights = dict(self.network.named_parameters())
         rows = torch.arange(way, device=weights["1.bias"].device) % len(weights["1.bias"])
         return weights | {"1.weight": weights["1.weight"][rows], "1.bias": weights["1.bias"][rows]}
 
-    def _buffers(self) -> Weights:
+    def _fresh_buffers(self) -> Weights:
         return {name: buffer.clone() for name, buffer in self.network.named_buffers()}
 
 

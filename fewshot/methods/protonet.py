@@ -34,10 +34,8 @@ class ProtoNet(Method):
         loss = cross_entropy(logits.flatten(0, 1), labels.flatten())
         return Outcome(loss, (logits.argmax(-1) == labels).float().mean())
 
-    def logits(
-        self, batch: EpisodeBatch, batch_norm: BatchNorm = "inductive"
-    ) -> Float[Tensor, "task queries way"]:
-        tasks, way, shot = batch.support.shape[:3]
+    def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm = "inductive") -> Float[Tensor, "task queries way"]:
+        shot = batch.support.shape[2]
         together = torch.cat([batch.support, batch.query], dim=2)  # task way shot+query channel height width
         embedded = self.backbone(together.flatten(0, 2)).unflatten(0, together.shape[:3])
         prototypes = embedded[:, :, :shot].mean(2)  # task way feature

@@ -1,0 +1,57 @@
+"""One progress bar on a terminal, one line now and then in a log."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
+
+LINE_EVERY_S = 15.0
+
+
+class Reporter(Protocol):
+    """Told about each step of long work."""
+
+    def __call__(self, done: int, text: str) -> None:
+        """`done` of the total are done; `text` says how it goes."""
+
+
+@contextmanager
+def report_progress(title: str, total: int) -> Iterator[Reporter]:
+    """Show progress towards `total` while the block runs, on standard error."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(title, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=total, text="")
+
+        def show(done: int, text: str) -> None:
+            bar.update(task, completed=done, text=text)
+
+        yield show
+
+
+class _Lines:
+    """Writes a line at most every LINE_EVERY_S seconds, and one for the last step."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self._title, self._total, self._last = title, total, time.monotonic()
+
+    def __call__(self, done: int, text: str) -> None:
+        now = time.monotonic()
+        if done >= self._total or now - self._last >= LINE_EVERY_S:
+            self._last = now
+            log.info("%s %d/%d %s", self._title, done, self._total, text)

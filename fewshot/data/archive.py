@@ -1,0 +1,79 @@
+"""Reading zip archives that came from elsewhere: nothing is unpacked, no member is trusted, every read is bounded."""
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from fewshot.errors import DamagedFileError
+
+MEMBER_LIMIT = 16 * 2**20
+"""Largest unpacked size of one member, bytes."""
+TOTAL_LIMIT = 4 * 2**30
+"""Largest unpacked size of all members together, bytes."""
+
+
+class Archive:
+    """An open zip archive whose member list has been checked. `read` raises DamagedFileError that names the member."""
+
+    def __init__(self, path: Path, members: zipfile.ZipFile, member_limit: int) -> None:
+        self._path, self._zip, self._member_limit = path, members, member_limit
+        self.names = frozenset(members.namelist())
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one member; its checksum is verified."""
+        if name not in self.names:
+            raise DamagedFileError(f"{self._path} is incomplete: it has no {name}; delete it and fetch it again")
+        try:
+            with self._zip.open(name) as member:
+                content = member.read(self._member_limit + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+            raise DamagedFileError(f"{self._path}: {name} is damaged ({error}); delete it and fetch it again") from None
+        if len(content) > self._member_limit:
+            raise DamagedFileError(f"{self._path}: {name} is larger than it says; it is not the one that was meant")
+        return content
+
+
+@contextmanager
+def open_archive(path: Path, member_limit: int = MEMBER_LIMIT, total_limit: int = TOTAL_LIMIT) -> Iterator[Archive]:
+    """Open a zip file after checking all its members. Raises DamagedFileError.
+
+    Refused are paths that leave the folder, links, encrypted and repeated members, and more bytes than the limits.
+    """
+    try:
+        members = zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise DamagedFileError(f"{path} does not exist; fetch it again") from None
+    except zipfile.BadZipFile as error:
+        raise DamagedFileError(f"{path} is not a whole zip file ({error}); delete it and fetch it again") from None
+    with members:
+        _check(path, members.infolist(), member_limit, total_limit)
+        yield Archive(path, members, member_limit)
+
+
+def _check(path: Path, members: list[zipfile.ZipInfo], member_limit: int, total_limit: int) -> None:
+    seen: set[str] = set()
+    for member in members:
+        reason = _objection(member, member_limit) or ("it is there twice" if member.filename in seen else "")
+        if reason:
+            raise DamagedFileError(f"{path} holds {member.filename!r}, refused: {reason}")
+        seen.add(member.filename)
+    total = sum(member.file_size for member in members)
+    if total > total_limit:
+        raise DamagedFileError(f"{path} unpacks to {total:,} bytes, over the limit of {total_limit:,}")
+
+
+def _objection(member: zipfile.ZipInfo, member_limit: int) -> str:
+    """Why this member is refused; empty if it is not."""
+    name = PurePosixPath(member.filename)
+    if name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in member.filename:
+        return "its path leaves the folder"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "it is a link"
+    if member.flag_bits & 0x1:
+        return "it is encrypted"
+    if member.file_size > member_limit:
+        return f"it has {member.file_size:,} bytes, over the limit of {member_limit:,}"
+    return ""

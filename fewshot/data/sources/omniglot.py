@@ -1,0 +1,99 @@
+"""Omniglot: 1,623 handwritten characters of 50 alphabets, 20 drawings each (Lake, Salakhutdinov & Tenenbaum 2015).
+
+The two archives come from the authors' repository, at the address that torchvision knows, or from FEWSHOT_MIRROR (a
+folder or an http address). Containers are packed anew by mirrors, so it is the content that is verified: the pixels of
+every drawing against `published/omniglot-files.json`.
+"""
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image, UnidentifiedImageError
+
+from fewshot.data.archive import Archive, open_archive
+from fewshot.data.download import fetch_file
+from fewshot.data.pack import Item
+from fewshot.errors import DamagedFileError
+
+ARCHIVES = ("images_background", "images_evaluation")
+FILES = tuple(f"{archive}.zip" for archive in ARCHIVES)
+SIDE = 28
+"""Height and width of a packed image, pixels."""
+_DRAWN_SIDE = 105
+_MEMBER_LIMIT = 64 * 1024
+_TOTAL_LIMIT = 64 * 2**20
+
+
+class Drawing(NamedTuple):
+    """One drawing: its character ("Angelic/character01"), its path in the archive, 3 bytes of its pixels' SHA-256."""
+
+    character: str
+    path: str
+    prefix: bytes
+
+
+def fetch(raw: Path) -> None:
+    """Fetch the archives that are not there yet; only a complete and undamaged one gets its name."""
+    from torchvision.datasets import Omniglot  # here, because it takes seconds
+
+    for archive in ARCHIVES:
+        address = f"{Omniglot.download_url_prefix}/{archive}.zip"
+        fetch_file(address, raw / f"{archive}.zip", check=lambda path, archive=archive: verify(path, archive))
+
+
+def read(raw: Path) -> Iterator[Item]:
+    """Each drawing as a 28x28 image, ink bright. Raises DamagedFileError."""
+    for archive in ARCHIVES:
+        path = raw / f"{archive}.zip"
+        with open_archive(path, _MEMBER_LIMIT, _TOTAL_LIMIT) as members:
+            for drawing in drawings(archive):
+                image = _small(_ink(members, path, drawing.path))
+                yield drawing.character, drawing.character.partition("/")[0], drawing.path, image
+
+
+def verify(path: Path, archive: str) -> None:
+    """Check that an archive holds every drawing, pixel by pixel. DamagedFileError names the first wrong one."""
+    with open_archive(path, _MEMBER_LIMIT, _TOTAL_LIMIT) as members:
+        for drawing in drawings(archive):
+            ink = _ink(members, path, drawing.path)
+            if not hashlib.sha256(np.packbits(~ink).tobytes()).digest().startswith(drawing.prefix):
+                raise DamagedFileError(
+                    f"{path}: {drawing.path} is not Omniglot's drawing; delete it and fetch it again"
+                )
+
+
+def drawings(archive: str) -> list[Drawing]:
+    """All drawings of one of the two archives, in the order of their paths."""
+    text = resources.files("fewshot.data").joinpath("published", "omniglot-files.json").read_text(encoding="utf-8")
+    found = []
+    for character, (number, prefixes) in json.loads(text)["archives"][archive].items():
+        digests = base64.b64decode(prefixes)
+        for k in range(len(digests) // 3):
+            path = f"{archive}/{character}/{number}_{k + 1:02}.png"
+            found.append(Drawing(character, path, digests[3 * k : 3 * k + 3]))
+    return found
+
+
+def _ink(members: Archive, path: Path, name: str) -> Bool[np.ndarray, "105 105"]:
+    """The inked pixels of a drawing."""
+    try:
+        image = Image.open(io.BytesIO(members.read(name)), formats=["PNG"])
+        if image.size != (_DRAWN_SIDE, _DRAWN_SIDE):
+            raise ValueError(f"{image.size[0]}x{image.size[1]} pixels")
+        return ~np.asarray(image.convert("1", dither=Image.Dither.NONE))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise DamagedFileError(f"{path}: {name} is not a drawing of 105x105 pixels ({error}); fetch it again") from None
+
+
+def _small(ink: Bool[np.ndarray, "105 105"]) -> UInt8[np.ndarray, "1 28 28"]:
+    """Reduced with antialiasing; Pillow's arithmetic on 8-bit images is in whole numbers, the same everywhere."""
+    drawn = Image.fromarray(ink.astype(np.uint8) * 255)
+    return np.asarray(drawn.resize((SIDE, SIDE), Image.Resampling.LANCZOS))[None]

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from fewshot.config import MAMLSettings
 from fewshot.data.images import EpisodeBatch
 from fewshot.methods.contract import BatchNorm, Head, Method, Outcome
-from fewshot.methods.inner_loop import gradient_descent
+from fewshot.methods.inner_loop import full_precision, gradient_descent
 
 Weights = dict[str, Tensor]
 
@@ -84,7 +84,7 @@ class MAML(Method):
             return self._forward(learned, query)
         self.network.eval()
         logits: Tensor = functional_call(self.network, learned, query)
-        return logits.float()
+        return full_precision(logits)
 
     def _adapt(self, support: Sequence[Tensor], steps: int, meta: bool) -> Weights:
         """The inner loop (equation 1). `meta` keeps the way back to the initial weights, for the outer gradient."""
@@ -104,7 +104,7 @@ class MAML(Method):
         """Logits under batch statistics; the running ones are throwaway copies, never shared between tasks."""
         self.network.train()
         logits: Tensor = functional_call(self.network, self._fresh_buffers() | weights, images)
-        return logits.float()
+        return full_precision(logits)
 
     def _initial(self, way: int) -> Weights:
         weights = dict(self.network.named_parameters())

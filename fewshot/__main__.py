@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from fewshot.config import EpisodeShape
 from fewshot.data import prepare

@@ -90,9 +90,8 @@ def _classes(ordered: Sequence[Item]) -> list[PackedClass]:
         if row and ordered[row - 1][::2][:2] == (name, source):
             raise DataError(f"class {name} has the image {source} twice; remove one")
     ends = [*list(first.values())[1:], len(ordered)]
-    return [
-        PackedClass(name, group_of[name], row, end - row) for (name, row), end in zip(first.items(), ends, strict=True)
-    ]
+    spans = zip(first.items(), ends, strict=True)
+    return [PackedClass(name, group_of[name], start, end - start) for (name, start), end in spans]
 
 
 def _stacked(ordered: Sequence[Item]) -> UInt8[np.ndarray, "image channel height width"]:

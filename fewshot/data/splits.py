@@ -1,8 +1,8 @@
 """Class-disjoint splits of a pack, and datasets opened with one.
 
-A split has up to four parts: `train`, `val` (for early stopping), `gate` (for promotion decisions) and `test`. Published
-lists have three; their validation classes are shared out between `val` and `gate` by a hash of the class name, so that
-the two together are the published list. Where a hash decides, new classes never move old ones.
+A split has up to four parts: `train`, `val` (for early stopping), `gate` (for promotion decisions) and `test`.
+Published lists have three; their validation classes are shared out between `val` and `gate` by a hash of the class
+name, so that the two together are the published list. Where a hash decides, new classes never move old ones.
 """
 
 import hashlib

@@ -28,9 +28,8 @@ def read(raw: Path) -> Iterator[Item]:
     """Each digit as a 28x28 image. Raises DamagedFileError."""
     path = raw / FILES[0]
     try:
-        table = np.loadtxt(
-            gzip.decompress(path.read_bytes()).decode("ascii").splitlines(), delimiter=",", dtype=np.int64
-        )
+        lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
+        table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DamagedFileError(f"{path} can't be read ({error}); delete it and fetch it again") from None
     if table.shape != (DIGITS, 65) or table.min() < 0 or table[:, :64].max() > 16:

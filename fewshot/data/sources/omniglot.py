@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -46,7 +47,7 @@ def fetch(raw: Path) -> None:
 
     for archive in ARCHIVES:
         address = f"{Omniglot.download_url_prefix}/{archive}.zip"
-        fetch_file(address, raw / f"{archive}.zip", check=lambda path, archive=archive: verify(path, archive))
+        fetch_file(address, raw / f"{archive}.zip", check=partial(verify, archive=archive))
 
 
 def read(raw: Path) -> Iterator[Item]:
@@ -65,9 +66,7 @@ def verify(path: Path, archive: str) -> None:
         for drawing in drawings(archive):
             ink = _ink(members, path, drawing.path)
             if not hashlib.sha256(np.packbits(~ink).tobytes()).digest().startswith(drawing.prefix):
-                raise DamagedFileError(
-                    f"{path}: {drawing.path} is not Omniglot's drawing; delete it and fetch it again"
-                )
+                raise DamagedFileError(f"{path}: {drawing.path} is not Omniglot's drawing; fetch the archive again")
 
 
 def drawings(archive: str) -> list[Drawing]:

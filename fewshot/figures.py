@@ -1,0 +1,62 @@
+"""Figures of a run, drawn without a screen: the training curve and the confusion between classes."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def training_curve(points: Sequence[dict[str, Any]]) -> bytes:
+    """PNG of loss and accuracy over steps; validation with its 95 % interval as bars."""
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    _line(above, points, "loss", "training loss")
+    _line(below, points, "accuracy", "training")
+    measured = [point for point in points if point.get("val_accuracy") is not None]
+    if measured:
+        below.errorbar(
+            [point["step"] for point in measured],
+            [point["val_accuracy"] for point in measured],
+            yerr=[point.get("val_interval") or 0.0 for point in measured],
+            fmt="o-",
+            capsize=3,
+            label="meta-validation, 95 % interval",
+        )
+    above.set_ylabel("loss (nat)")
+    below.set(xlabel="step", ylabel="accuracy", ylim=(0, 1))
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend()
+    return _png(figure)
+
+
+def confusion(counts: np.ndarray[Any, Any], names: Sequence[str], title: str) -> bytes:
+    """PNG of a confusion matrix [true class, predicted class], as shares of each true class."""
+    total = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(total, 1)
+    side = min(14.0, 3.0 + 0.16 * len(counts))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    if len(names) <= 60:
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+        axes.set_yticks(range(len(names)), names, fontsize=6)
+    figure.colorbar(image, ax=axes, label="share of the true class")
+    return _png(figure)
+
+
+def _line(axes: Any, points: Sequence[dict[str, Any]], name: str, label: str) -> None:
+    known = [(point["step"], point[name]) for point in points if point.get(name) is not None]
+    if known:
+        axes.plot(*zip(*known, strict=True), label=label)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()

@@ -1,0 +1,36 @@
+"""The registered model, logged as code: MLflow runs this file to load it, so that nothing is ever unpickled.
+
+Input: {"support": uint8 [way, shot, channel, height, width], "query": uint8 [n, channel, height, width]}.
+Output: float32 [n, way], the probability of each of the `way` classes for each query image.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+from fewshot.classifier import FewShotClassifier
+
+with warnings.catch_warnings():
+    # MLflow asks for type hints on `predict` to derive a schema; the signature of the logged model says more.
+    warnings.simplefilter("ignore")
+
+    class FewShotModel(PythonModel):  # type: ignore[misc]
+        """Learns the classes of each call's support set, then answers its queries."""
+
+        def load_context(self, context: Any) -> None:
+            """Load the weights; a damaged file raises DamagedFileError."""
+            self._classifier = FewShotClassifier.load(Path(context.artifacts["model"]))
+
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+            """Probabilities [n, way]. Images of another size raise UsageError that names the one expected."""
+            support = np.asarray(model_input["support"], dtype=np.uint8)
+            query = np.asarray(model_input["query"], dtype=np.uint8)
+            self._classifier.fit(list(support), [str(place) for place in range(len(support))])
+            return self._classifier.predict_proba(query)
+
+
+set_model(FewShotModel())

@@ -1,0 +1,150 @@
+"""Model versions in MLflow's registry: made once for each result, loadable anywhere, traceable to their origin."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+
+from fewshot.config import Settings
+from fewshot.errors import RegistryError
+from fewshot.files import sha256_json
+from fewshot.home import Home
+from fewshot.lineage import Lineage
+from fewshot.mlflow_store import aliases, connect, mlflow_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+IDENTITY = "fewshot.identity"
+"""Tag of a version: digest of its weights and results. There is one version for each."""
+CHAMPION, CHALLENGER = "champion", "challenger"
+_PACKAGE = Path(__file__).resolve().parent
+_NEEDED = ("jaxtyping", "mlflow", "numpy", "pydantic", "safetensors", "torch")
+"""What a machine needs to load a registered model; the fewshot package travels inside it."""
+
+
+def register(
+    home: Home, settings: Settings, training: dict[str, Any], evaluation: dict[str, Any], lineage: Lineage
+) -> dict[str, Any]:
+    """Make a version of the model in the evaluation's run; the same weights and results make no second one.
+
+    The first version gets the alias "champion", later ones "challenger". Returns {"model", "version", "run_id"}.
+    """
+    name, identity = settings.model_name, sha256_json([training["weights_sha256"], evaluation["results"]])
+    client = connect(home)
+    with mlflow_errors(home), FileLock(home.lock("register")):
+        found = _find(client, name, identity)
+        if found is None:
+            source = _log_model(client, home.state / training["model"], evaluation["run_id"])
+            tags = lineage.tags() | _result_tags(evaluation) | {IDENTITY: identity}
+            tags["fewshot.weights_sha256"] = training["weights_sha256"]
+            found = _make_version(client, name, source, evaluation["run_id"], tags)
+    return {"model": name, "version": str(found.version), "run_id": found.run_id}
+
+
+def is_registered(home: Home, record: dict[str, Any]) -> bool:
+    """Whether the version of a `register` record is still there."""
+    return aliases(home, record["model"], record["version"]) is not None
+
+
+def model_folder(home: Home, model: str) -> Path:
+    """The model folder behind a path or "models:/name@alias"; RegistryError or UsageError if there is none."""
+    if not model.startswith("models:/"):
+        folder = Path(model).expanduser()
+        if not (folder / "model.json").is_file():
+            raise RegistryError(f"{folder} holds no model.json; give a model folder or models:/NAME@champion")
+        return folder
+    connect(home)
+    import mlflow
+
+    with mlflow_errors(home):
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=model)) / "artifacts" / "model"
+
+
+def _find(client: "MlflowClient", name: str, identity: str) -> Any:
+    versions = client.search_model_versions(f"name = '{name}'")
+    return next((found for found in versions if found.tags.get(IDENTITY) == identity), None)
+
+
+def _log_model(client: "MlflowClient", folder: Path, run_id: str) -> str:
+    """Log the model into a run, once; returns its URI."""
+    logged = client.get_run(run_id).data.tags.get("fewshot.model_uri")
+    if logged:
+        return str(logged)
+    import mlflow
+    from mlflow.models import Model
+
+    from fewshot.model import describe_model
+
+    signature, example = _signature(tuple(describe_model(folder)["image_shape"]))
+    # Made here, because MLflow would put it into the experiment of its thread-local active run.
+    experiment = client.get_run(run_id).info.experiment_id
+    model_id = client.create_logged_model(experiment, name="model", source_run_id=run_id).model_id
+    with _quiet():
+        info = Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            model_id=model_id,
+            python_model=str(_PACKAGE / "mlflow_model.py"),
+            artifacts={"model": str(folder)},
+            code_paths=[str(_PACKAGE)],
+            signature=signature,
+            input_example=example,
+            # Inferring them takes 4 s and may ask a package index.
+            pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in _NEEDED],
+        )
+    client.set_tag(run_id, "fewshot.model_uri", info.model_uri)
+    return str(info.model_uri)
+
+
+def _make_version(client: "MlflowClient", name: str, source: str, run_id: str, tags: dict[str, str]) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description="A few-shot classifier made by fewshot's pipeline.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    model_id = source.removeprefix("models:/")
+    made = client.create_model_version(name, source, run_id=run_id, tags=tags, model_id=model_id)
+    has_champion = CHAMPION in client.get_registered_model(name).aliases
+    client.set_registered_model_alias(name, CHALLENGER if has_champion else CHAMPION, made.version)
+    return made
+
+
+def _result_tags(evaluation: dict[str, Any]) -> dict[str, str]:
+    """{"test/omniglot/5w1s": "0.9512 ± 0.0031 (600 episodes)"}: a number never stands without its interval."""
+    return {
+        f"test/{name}": f"{result['accuracy']:.4f} ± {result['interval']:.4f} ({result['episodes']} episodes)"
+        for name, result in evaluation["results"].items()
+    }
+
+
+def _signature(image_shape: tuple[int, ...]) -> tuple[Any, dict[str, np.ndarray]]:
+    """What the model takes and gives, and a small example: 5-way 1-shot with 2 queries."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    uint8, float32 = np.dtype(np.uint8), np.dtype(np.float32)
+    inputs = [
+        TensorSpec(uint8, (-1, -1, *image_shape), "support"),
+        TensorSpec(uint8, (-1, *image_shape), "query"),
+    ]
+    pixels = np.arange(7 * int(np.prod(image_shape)), dtype=np.int64).reshape(7, *image_shape)
+    images = (pixels * 31 % 256).astype(np.uint8)
+    signature = ModelSignature(Schema(inputs), Schema([TensorSpec(float32, (-1, -1))]))
+    return signature, {"support": images[:5, None], "query": images[5:]}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without MLflow's own warnings: about type hints of predict, and about its own deprecated calls."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

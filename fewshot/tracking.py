@@ -1,0 +1,255 @@
+"""MLflow runs: one row for each pipeline execution that did work, with its curve, results and lineage.
+
+Runs are named by id, never taken from MLflow's thread-local active run, which other threads do not see.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil  # type: ignore[import-untyped]
+
+from fewshot.config import Settings
+from fewshot.errors import Interrupted, RegistryError
+from fewshot.files import read_json
+from fewshot.home import Home
+from fewshot.keys import flatten
+from fewshot.lineage import Lineage
+from fewshot.mlflow_store import connect, experiment_id, may_have_running_runs, mlflow_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from fewshot.data.splits import Dataset
+    from fewshot.evaluate import Evaluation
+    from fewshot.train import TrainResult
+
+log = logging.getLogger(__name__)
+
+EVALUATED = "fewshot.evaluation"
+"""Tag of a run: the cache key of the evaluation that it holds."""
+OWNER = "fewshot.owner"
+"""Tag of a run: host/pid/start of the process that writes to it."""
+FLUSH_EVERY_S = 2.0
+"""Points of a curve are sent together: 100 single calls cost 0.8 s, one batch 0.02 s."""
+BATCH = 900
+"""Metrics in one call; MLflow takes 1,000."""
+_DIGEST_LENGTH = 36
+"""MLflow cuts the digest of a dataset at so many characters."""
+
+
+def open_run(home: Home, settings: Settings, lineage: Lineage) -> str:
+    """A new run with its settings and lineage; returns its id."""
+    from mlflow.entities import Param
+
+    client = connect(home)
+    with mlflow_errors(home):
+        experiment = experiment_id(client, home, settings.register_.experiment)
+        tags = lineage.tags() | {OWNER: _this_process()}
+        run_id: str = client.create_run(experiment, tags=tags, run_name=settings.run_name).info.run_id
+        params = [Param(name, str(value)) for name, value in flatten(settings.plain()).items()]
+        client.log_batch(run_id, params=params)
+    return run_id
+
+
+class Curve:
+    """Points of a training curve on their way to a run, sent in batches."""
+
+    def __init__(self, home: Home, run_id: str) -> None:
+        self._home, self._run_id, self._client = home, run_id, connect(home)
+        self._waiting: list[tuple[int, dict[str, float], int]] = []
+        self._sent: set[int] = set()
+        self._flushed = time.monotonic()
+
+    def add(self, step: int, metrics: dict[str, float]) -> None:
+        """Take the point of a step. An MLflow that does not answer must not end a training: the point waits."""
+        self._waiting.append((step, metrics, time.time_ns() // 1_000_000))
+        if time.monotonic() - self._flushed < FLUSH_EVERY_S:
+            return
+        try:
+            self._flush()
+        except RegistryError as error:
+            log.warning("%s; the curve will be sent when training is done", error)
+        self._flushed = time.monotonic()
+
+    def complete(self, points: Sequence[dict[str, Any]]) -> None:
+        """Send what waits, and all `points` of a history that never came this way: those of an earlier process."""
+        known = self._sent | {step for step, _, _ in self._waiting}
+        now = time.time_ns() // 1_000_000
+        for point in points:
+            step, metrics = int(point["step"]), {name: value for name, value in point.items() if name != "step"}
+            if step not in known:
+                self._waiting.append((step, metrics, now))
+        self._flush()
+
+    def _flush(self) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(_metric_name(name), float(value), when, step)
+            for step, values, when in self._waiting
+            for name, value in values.items()
+        ]
+        with mlflow_errors(self._home):
+            for first in range(0, len(metrics), BATCH):
+                self._client.log_batch(self._run_id, metrics=metrics[first : first + BATCH])
+        self._sent |= {step for step, _, _ in self._waiting}
+        self._waiting.clear()
+
+
+@contextmanager
+def working(home: Home, run_id: str) -> Iterator[Curve]:
+    """A run that this process writes to while the block runs: RUNNING, then FINISHED, FAILED or KILLED."""
+    client = connect(home)
+    with mlflow_errors(home):
+        client.set_tag(run_id, OWNER, _this_process())
+        client.update_run(run_id, status="RUNNING")
+    status = "FAILED"
+    try:
+        with _system_metrics(run_id):
+            yield Curve(home, run_id)
+        status = "FINISHED"
+    except (Interrupted, KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        with mlflow_errors(home):
+            client.set_terminated(run_id, status)
+
+
+def log_training(home: Home, run_id: str, curve: Curve, result: "TrainResult", dataset: "Dataset") -> None:
+    """The whole curve, the summary and the data of a finished training."""
+    from mlflow.entities import Metric
+
+    from fewshot.figures import training_curve
+
+    points = read_json(result.history, "delete its folder and train again")["points"]
+    curve.complete(points)
+    now = time.time_ns() // 1_000_000
+    summary = {
+        "validation/best_accuracy": result.best_val_accuracy,
+        "validation/best_interval": result.best_val_interval,
+        "train/seconds": result.seconds,
+    }
+    client = connect(home)
+    with mlflow_errors(home):
+        metrics = [Metric(name, float(value), now, result.best_step) for name, value in summary.items()]
+        client.log_batch(run_id, metrics=metrics)
+        client.set_tag(run_id, "fewshot.weights_sha256", result.weights_sha256)
+        client.set_tag(run_id, "fewshot.device", f"{result.device} {result.precision}")
+        _log_bytes(client, run_id, "training_curve.png", training_curve(points))
+        client.log_artifact(run_id, str(result.history))
+        _log_dataset(client, run_id, dataset, "training")
+
+
+def has_other_evaluation(home: Home, run_id: str, key: str) -> bool:
+    """Whether a run already holds an evaluation that is not `key`'s."""
+    with mlflow_errors(home):
+        return bool(connect(home).get_run(run_id).data.tags.get(EVALUATED, key) != key)
+
+
+def log_evaluation(home: Home, run_id: str, key: str, measured: "Sequence[tuple[Dataset, Evaluation]]") -> None:
+    """The results of an evaluation: numbers, files and confusion figures; `key` is its cache key."""
+    from mlflow.entities import Metric
+
+    client, now = connect(home), time.time_ns() // 1_000_000
+    metrics = [
+        Metric(f"test/{name}/{kind}", float(value), now, 0)
+        for _, evaluation in measured
+        for name, result in evaluation.results.items()
+        for kind, value in (("accuracy", result.accuracy), ("interval", result.interval))
+    ]
+    with mlflow_errors(home):
+        client.log_batch(run_id, metrics=metrics)
+        for dataset, evaluation in measured:
+            _log_dataset(client, run_id, dataset, "evaluation")
+            for file in (evaluation.file, evaluation.per_episode):
+                client.log_artifact(run_id, str(file), "evaluation")
+            _log_confusion(client, run_id, evaluation)
+        client.set_tag(run_id, EVALUATED, key)
+
+
+def sweep(home: Home) -> list[str]:
+    """Mark runs as KILLED whose process is dead; returns their ids. Costs nothing where no run stands as RUNNING."""
+    if not may_have_running_runs(home):
+        return []
+    client = connect(home)
+    with mlflow_errors(home):
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        running = client.search_runs(experiments, filter_string="attributes.status = 'RUNNING'")
+        dead = [run.info.run_id for run in running if _is_dead(run.data.tags.get(OWNER, ""))]
+        for run_id in dead:
+            client.set_terminated(run_id, "KILLED")
+    return dead
+
+
+def _metric_name(name: str) -> str:
+    return f"validation/{name.removeprefix('val_')}" if name.startswith("val_") else f"train/{name}"
+
+
+def _log_confusion(client: "MlflowClient", run_id: str, evaluation: "Evaluation") -> None:
+    import numpy as np
+
+    from fewshot.figures import confusion
+
+    for name, table in evaluation.confusion.items():
+        picture = confusion(np.array(table.counts), table.names, name)
+        _log_bytes(client, run_id, f"confusion/{name.replace('/', '-').replace(' ', '-')}.png", picture)
+
+
+def _log_bytes(client: "MlflowClient", run_id: str, name: str, content: bytes) -> None:
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder, Path(name).name)
+        file.write_bytes(content)
+        parent = str(Path(name).parent)
+        client.log_artifact(run_id, str(file), None if parent == "." else parent)
+
+
+def _log_dataset(client: "MlflowClient", run_id: str, dataset: "Dataset", context: str) -> None:
+    from mlflow.entities import Dataset as LoggedDataset
+    from mlflow.entities import DatasetInput, InputTag
+
+    logged = LoggedDataset(
+        name=f"{dataset.name}/{dataset.split.name}",
+        digest=dataset.digest[:_DIGEST_LENGTH],
+        source_type="dvc",
+        source=f'{{"path": "data/{dataset.name}", "episodes_sha256": "{dataset.split.episodes_digest}"}}',
+    )
+    client.log_inputs(run_id, [DatasetInput(logged, [InputTag("mlflow.data.context", context)])])
+    client.set_tag(run_id, f"fewshot.episodes_sha256.{dataset.name}", dataset.split.episodes_digest)
+
+
+@contextmanager
+def _system_metrics(run_id: str) -> Iterator[None]:
+    """Processor, memory, disk and GPU use while the block runs, sampled every 10 s by a thread of MLflow."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, resume_logging=True)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+
+
+def _this_process() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.0f}"
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether the process of a tag is sure to be gone: it was on this machine, and its number is free or reused."""
+    host, _, process = owner.partition("/")
+    number, _, started = process.partition("/")
+    if host != socket.gethostname() or not (number.isdigit() and started.isdigit()):
+        return False
+    try:
+        return bool(abs(psutil.Process(int(number)).create_time() - float(started)) > 2)
+    except psutil.NoSuchProcess:
+        return True

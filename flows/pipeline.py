@@ -1,0 +1,184 @@
+"""The pipeline: prepare data -> meta-train -> evaluate -> register; a step runs only when something it uses changed."""
+
+import time
+from typing import Any
+
+from filelock import FileLock
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from fewshot import tracking
+from fewshot.config import DEFAULT_PRESET, Settings, load_settings, settings_from
+from fewshot.errors import FewshotError, PipelineError, RegistryError
+from fewshot.home import Home, find_home, prepare_environment
+from fewshot.lineage import lineage
+from fewshot.mlflow_store import aliases
+from flows import cache, show, versions
+from flows.cache import Plan, Record
+
+
+def plan_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    """The cache key of a step: that of its plan, whose ingredients name all that the result depends on."""
+    plan: Plan = parameters["plan"]
+    return plan.key
+
+
+def may_pass(task: Any, run: TaskRun, state: State[Any]) -> bool:
+    """Whether trying again can help: the network, a busy database. A wrong setting or damaged file stays wrong."""
+    error = state.data if isinstance(state.data, BaseException) else getattr(state.data, "result", None)
+    return isinstance(error, (RegistryError, PipelineError, ConnectionError, TimeoutError))
+
+
+STORED: dict[str, Any] = {"persist_result": True, "result_serializer": "json", "cache_result_in_memory": False}
+RETRIED: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [3, 20], "retry_condition_fn": may_pass}
+
+
+@task(
+    name="prepare data", task_run_name="{plan.label}", cache_key_fn=plan_key, timeout_seconds=3600, **STORED, **RETRIED
+)
+def prepare_data(plan: Plan, dataset: str, split: str) -> Record:
+    """Let DVC bring a dataset up to date, and check every file of it."""
+    from fewshot.data.splits import open_dataset
+
+    home = find_home()
+    if remark := versions.prepare(home, dataset):
+        show.remark(remark)
+    opened = open_dataset(home.data, dataset, split)
+    digests = {"digest": opened.digest, "episodes_digest": opened.split.episodes_digest}
+    return {"dataset": dataset, "split": opened.split.name, **digests, "md5": versions.locked(home, dataset)}
+
+
+# No time limit: a training may take days, and it goes on from its checkpoint whenever it is ended.
+@task(name="meta-train", task_run_name="{plan.label}", cache_key_fn=plan_key, **STORED, **RETRIED)
+def meta_train(plan: Plan, settings: dict[str, Any], data: Record) -> Record:
+    """Meta-train, or find the finished training in its folder, and log a run of it."""
+    from fewshot.data.splits import open_dataset
+    from fewshot.train import train
+    from flows.records import training_record
+
+    home, chosen = find_home(), settings_from(settings)
+    dataset = open_dataset(home.data, data["dataset"], data["split"])
+    run_id = tracking.open_run(home, chosen, lineage(home, dataset.digest, flow_run.id or "none"))
+    with tracking.working(home, run_id) as curve:
+        result = train(chosen, dataset, home.training(plan.key), curve.add)
+        tracking.log_training(home, run_id, curve, result, dataset)
+    return training_record(home, plan, run_id, result, dataset.digest)
+
+
+@task(
+    name="evaluate", task_run_name="{plan.label}", cache_key_fn=plan_key, timeout_seconds=6 * 3600, **STORED, **RETRIED
+)
+def evaluate_model(plan: Plan, settings: dict[str, Any], data: dict[str, Record], training: Record) -> Record:
+    """Measure the model on the frozen test episodes of each dataset."""
+    from fewshot.data.splits import open_dataset
+    from flows.records import evaluated, evaluation_record, run_to_evaluate
+
+    home, chosen = find_home(), settings_from(settings)
+    datasets = [open_dataset(home.data, name, record["split"]) for name, record in data.items()]
+    run_id = run_to_evaluate(home, chosen, plan, training, datasets[0], flow_run.id or "none")
+    with tracking.working(home, run_id):
+        evaluations = [evaluated(home, chosen, plan, training, dataset) for dataset in datasets]
+        tracking.log_evaluation(home, run_id, plan.key, list(zip(datasets, evaluations, strict=True)))
+    return evaluation_record(home, plan, run_id, evaluations)
+
+
+@task(name="register", task_run_name="{plan.label}", cache_key_fn=plan_key, timeout_seconds=900, **STORED, **RETRIED)
+def register_model(plan: Plan, settings: dict[str, Any], training: Record, evaluation: Record) -> Record:
+    """Make a model version of the evaluated weights."""
+    from fewshot.registry import register
+
+    home, chosen = find_home(), settings_from(settings)
+    origin = lineage(home, training["data_digest"], flow_run.id or "none")
+    return {"key": plan.key, **register(home, chosen, training, evaluation, origin)}
+
+
+def _run_name() -> str:
+    parameters = flow_run.parameters
+    try:
+        return load_settings(parameters["preset"], parameters["overrides"]).run_name
+    except FewshotError:  # the flow itself will say what is wrong
+        return str(parameters["preset"])
+
+
+@flow(name="pipeline", flow_run_name=_run_name)
+def pipeline(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Bring a preset's model up to date. `overrides` are settings such as "train.steps=2000".
+
+    Returns {"run_name", "steps": [{"label", "cached", "seconds"}], "results", "run_id", "model", "version", "aliases"}.
+    """
+    home, settings = find_home(), load_settings(preset, overrides)
+    prepare_environment(home)
+    for dead in tracking.sweep(home):
+        show.remark(f"run {dead} was left behind by a process that was killed; it is marked KILLED now")
+    steps = _Steps(home, settings, preset)
+    data = steps.data()
+    plain = settings.plain()
+    main = data[settings.data.dataset]
+    training = steps.run(meta_train, cache.plan_training(home, settings, data), settings=plain, data=main)
+    evaluation = steps.run(
+        evaluate_model,
+        cache.plan_evaluation(home, settings, data, training),
+        settings=plain,
+        data=data,
+        training=training,
+    )
+    version = steps.run(
+        register_model, cache.plan_registration(home, settings, evaluation), settings=plain, training=training,
+        evaluation=evaluation,
+    )  # fmt: skip
+    summary = steps.summary(evaluation, version)
+    create_markdown_artifact(show.markdown(summary), key="result", description=settings.run_name)
+    return summary
+
+
+class _Steps:
+    """Runs steps one after the other and keeps what they did."""
+
+    def __init__(self, home: Home, settings: Settings, preset: str) -> None:
+        self._home, self._settings, self._preset = home, settings, preset
+        self._stale: dict[str, str] = {}
+        self._done: list[dict[str, Any]] = []
+
+    def data(self) -> dict[str, Record]:
+        """Prepare each dataset that is read; the training data come first."""
+        wanted = {self._settings.data.dataset: self._settings.data.split}
+        wanted |= {name: "" for name in self._settings.evaluate.also if name not in wanted}
+        self._stale = versions.stale(self._home, list(wanted))
+        return {
+            name: self.run(prepare_data, cache.plan_data(self._home, name, split), dataset=name, split=split)
+            for name, split in wanted.items()
+        }
+
+    def run(self, step: Any, plan: Plan, **arguments: Any) -> Record:
+        """Run a step, or take its stored record if all that it points to still exists."""
+        began = time.monotonic()
+        # Two pipelines that need the same step: the second waits, then finds it stored.
+        with FileLock(self._home.lock(plan.key)):
+            state = step(plan, **arguments, return_state=True)
+            cached = state.name == "Cached"
+            if cached and not cache.holds(self._home, plan, state.result(), self._stale):
+                state = step.with_options(refresh_cache=True)(plan, **arguments, return_state=True)
+                cached = False
+            record: Record = state.result()
+            cache.remember(self._home, self._preset, plan, record)
+        self._done.append({"label": plan.label, "cached": cached, "seconds": time.monotonic() - began})
+        get_run_logger().info("%s: %s", plan.label, "cached" if cached else "ran")
+        show.step(**self._done[-1])
+        return record
+
+    def summary(self, evaluation: Record, version: Record) -> dict[str, Any]:
+        """What the flow returns."""
+        return {
+            "run_name": self._settings.run_name,
+            "preset": self._preset,
+            "steps": self._done,
+            "results": evaluation["results"],
+            "run_id": evaluation["run_id"],
+            "model": version["model"],
+            "version": version["version"],
+            "aliases": aliases(self._home, version["model"], version["version"]) or [],
+        }

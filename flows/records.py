@@ -1,0 +1,65 @@
+"""The small JSON records that steps return, made from the library's results and turned back into them."""
+
+from dataclasses import asdict
+from typing import Any
+
+from fewshot import tracking
+from fewshot.config import Settings
+from fewshot.data.splits import Dataset
+from fewshot.errors import DamagedFileError
+from fewshot.evaluate import Evaluation, evaluate, read_evaluation
+from fewshot.files import read_json, sha256_file
+from fewshot.home import Home
+from fewshot.lineage import lineage
+from fewshot.train import TrainResult
+from flows.cache import Plan, Record
+
+_PATHS = ("model", "history")
+
+
+def training_record(home: Home, plan: Plan, run_id: str, result: TrainResult, data_digest: str) -> Record:
+    """The record of a training; paths are below the state folder."""
+    values: dict[str, Any] = asdict(result)
+    values |= {name: str(values[name].relative_to(home.state)) for name in _PATHS}
+    files = (result.model / "model.json", result.model / "weights.safetensors", result.history)
+    return {"key": plan.key, "run_id": run_id, "data_digest": data_digest, **values, "files": _files(home, *files)}
+
+
+def evaluation_record(home: Home, plan: Plan, run_id: str, evaluations: list[Evaluation]) -> Record:
+    """The record of an evaluation: results of all datasets together, those of the training data first."""
+    results = {name: asdict(result) for one in evaluations for name, result in one.results.items()}
+    files = _files(home, *(file for one in evaluations for file in (one.file, one.per_episode)))
+    return {"key": plan.key, "run_id": run_id, "results": results, "files": files}
+
+
+def run_to_evaluate(home: Home, settings: Settings, plan: Plan, training: Record, data: Dataset, flow: str) -> str:
+    """The run that an evaluation belongs to: that of its training, or a new and equally complete one if that run
+    holds another evaluation already."""
+    if not tracking.has_other_evaluation(home, training["run_id"], plan.key):
+        return str(training["run_id"])
+    run_id = tracking.open_run(home, settings, lineage(home, data.digest, flow))
+    with tracking.working(home, run_id) as curve:
+        tracking.log_training(home, run_id, curve, _training_result(home, training), data)
+    return run_id
+
+
+def evaluated(home: Home, settings: Settings, plan: Plan, training: Record, dataset: Dataset) -> Evaluation:
+    """Evaluate on one dataset, or read the finished evaluation of the same plan from its folder."""
+    folder = home.evaluation(plan.key)
+    try:
+        file = folder / f"{dataset.name}.json"
+        kept = read_json(file, "evaluate again")["per_episode"]
+        if sha256_file(folder / kept["name"]) == kept["sha256"]:
+            return read_evaluation(file)
+    except (DamagedFileError, FileNotFoundError):
+        pass
+    return evaluate(home.state / training["model"], dataset, settings, folder)
+
+
+def _training_result(home: Home, record: Record) -> TrainResult:
+    values = {name: record[name] for name in TrainResult.__dataclass_fields__}
+    return TrainResult(**values | {name: home.state / record[name] for name in _PATHS})
+
+
+def _files(home: Home, *paths: Any) -> dict[str, str]:
+    return {str(path.relative_to(home.state)): sha256_file(path) for path in paths}

@@ -1,0 +1,80 @@
+"""What a run says on the terminal and in Prefect's page: steps, results, what to type next."""
+
+from typing import Any
+
+from rich.console import Console
+
+_LABEL = 18
+
+
+def step(label: str, cached: bool, seconds: float) -> None:
+    """One finished step on standard output."""
+    colour, word = ("cyan", "cached") if cached else ("green", "ran")
+    _console().print(f"  {label:{_LABEL}} [{colour}]{word:7}[/] {seconds:7.1f} s")
+
+
+def remark(text: str) -> None:
+    """One line that the user should know of, on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"note: {text}", markup=False)
+
+
+def results(summary: dict[str, Any]) -> None:
+    """The end of a run: every number with its interval, the model version, and what to type next."""
+    console = _console()
+    console.print()
+    for name, result in summary["results"].items():
+        console.print(f"  {in_words(name):42} [bold]{percent(result)}[/]")
+    aliases = ", ".join(summary["aliases"]) or "no alias"
+    console.print(f"\n  model {summary['model']} version {summary['version']} ({aliases})")
+    ran = [done["label"] for done in summary["steps"] if not done["cached"]]
+    console.print("  everything was cached: nothing changed since an earlier run" if not ran else "")
+    console.print(
+        "  next: fewshot ui                                  curves, results and versions in a browser\n"
+        "        fewshot presets                             other methods and datasets\n"
+        f"        fewshot run {summary['preset']} --set train.steps=2000   your own settings",
+        markup=False,
+    )
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """The result as a table for Prefect's page."""
+    rows = [
+        f"| {in_words(name)} | {percent(result)} | {result['episodes']} |"
+        for name, result in summary["results"].items()
+    ]
+    steps = [
+        f"| {done['label']} | {'cached' if done['cached'] else 'ran'} | {done['seconds']:.1f} |"
+        for done in summary["steps"]
+    ]
+    return "\n".join(
+        [
+            f"# {summary['run_name']}",
+            f"Model `{summary['model']}` version {summary['version']} ({', '.join(summary['aliases']) or 'no alias'}), "
+            f"MLflow run `{summary['run_id']}`",
+            "",
+            "| test | accuracy ± 95 % interval | episodes |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "| step | | seconds |",
+            "|---|---|---|",
+            *steps,
+        ]
+    )
+
+
+def in_words(name: str) -> str:
+    """The key of a result as people say it: "omniglot/5w1s" is "omniglot, 5-way 1-shot"."""
+    dataset, _, rest = name.partition("/")
+    task, _, mode = rest.partition(" ")
+    way, _, shot = task.removesuffix("s").partition("w")
+    return f"{dataset}, {way}-way {shot}-shot" + (f", {mode}" if mode else "")
+
+
+def percent(result: dict[str, Any]) -> str:
+    """ "95.12 ± 0.31 %" of a result with accuracy and interval in [0, 1]."""
+    return f"{100 * result['accuracy']:.2f} ± {100 * result['interval']:.2f} %"
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)

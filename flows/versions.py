@@ -1,0 +1,121 @@
+"""DVC by its command line, one call at a time: are the data what dvc.lock says, and make them so.
+
+`dvc.repo.Repo` is not a released interface. Of two calls at once the second fails ("is busy"), hence the file lock.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from filelock import FileLock
+
+from fewshot.errors import DataError, PipelineError
+from fewshot.home import Home, environment
+
+STAGES = ("download", "pack", "split")
+
+
+def stale(home: Home, datasets: list[str]) -> dict[str, str]:
+    """Why datasets are not what dvc.lock says: name -> reason. Empty if all are clean. Takes about 1 s."""
+    # With their dependencies, so that changed raw files count although pack and split are as they were.
+    targets = [f"split@{name}" for name in datasets]
+    found: dict[str, Any] = json.loads(_dvc(home, "status", "--json", "--with-deps", *targets).splitlines()[-1])
+    reasons: dict[str, str] = {}
+    for name in datasets:
+        for stage in STAGES:
+            if changes := found.get(f"{stage}@{name}"):
+                reasons.setdefault(name, _in_words(changes))
+    return reasons
+
+
+def prepare(home: Home, dataset: str) -> str:
+    """Bring a dataset up to date (download, pack, split). Returns a remark, or "".
+
+    Raises DataError if a stage says that the data are wrong, PipelineError if trying again may help.
+    """
+    before = _lock_file(home)
+    _dvc(home, "repro", f"split@{dataset}")
+    after = _lock_file(home)
+    for stage in STAGES:
+        old, new = before.get(f"{stage}@{dataset}"), after.get(f"{stage}@{dataset}")
+        if old and new and _inputs(old) == _inputs(new) and old["outs"] != new["outs"]:
+            # Glyphs are drawn by the machine: its float arithmetic may round a pixel differently.
+            return f"{dataset}: same inputs, but other bytes than dvc.lock had ({stage}); going on with those made here"
+    return ""
+
+
+def locked(home: Home, dataset: str) -> dict[str, str]:
+    """The md5 that dvc.lock holds for each output of a dataset; empty if it was never made."""
+    stages = _lock_file(home)
+    return {
+        out["path"]: out["md5"]
+        for stage in STAGES
+        for out in stages.get(f"{stage}@{dataset}", {}).get("outs", [])
+        if "md5" in out
+    }
+
+
+def _lock_file(home: Home) -> dict[str, Any]:
+    file = home.project / "dvc.lock"
+    if not file.is_file():
+        return {}
+    return dict(yaml.safe_load(file.read_text(encoding="utf-8")).get("stages", {}))
+
+
+def _inputs(stage: dict[str, Any]) -> tuple[Any, Any, Any]:
+    return stage.get("cmd"), stage.get("deps"), stage.get("params")
+
+
+def _dvc(home: Home, *arguments: str) -> str:
+    """Run one DVC command in the project; returns what it wrote to standard output."""
+    with FileLock(home.lock("dvc")):
+        _allow_no_git(home)
+        done = _run(home, *arguments)
+    if done.returncode != 0:
+        raise _error(arguments, done.stderr)
+    return done.stdout
+
+
+def _run(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    # Stages import the library of this project, wherever the package was imported from.
+    variables = environment(home)
+    variables["PYTHONPATH"] = str(home.project)
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=home.project, env=variables, capture_output=True, text=True
+    )
+
+
+def _allow_no_git(home: Home) -> None:
+    """An unpacked archive has no git, which DVC takes for an error unless it is told."""
+    local = home.project / ".dvc" / "config.local"
+    if (home.project / ".git").exists() or (local.is_file() and "no_scm" in local.read_text(encoding="utf-8")):
+        return
+    Path(home.project / ".dvc").mkdir(exist_ok=True)
+    done = _run(home, "config", "--local", "core.no_scm", "true")
+    if done.returncode != 0:
+        raise _error(("config",), done.stderr)
+
+
+def _error(arguments: tuple[str, ...], stderr: str) -> DataError | PipelineError:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    said = own or [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:] or ["?"]
+    message = f"dvc {' '.join(arguments)} failed: {said[0]}"
+    may_pass = re.search(r"download@|is busy|Unable to acquire lock", stderr)
+    return PipelineError(message) if may_pass else DataError(message)
+
+
+def _in_words(changes: Any) -> str:
+    """DVC's list of changes as one phrase: "data/glyphs/pack modified"."""
+    words = [
+        f"{path} {how}"
+        for change in changes
+        if isinstance(change, dict)
+        for paths in change.values()
+        for path, how in (paths.items() if isinstance(paths, dict) else [(paths, "changed")])
+    ]
+    return ", ".join(words) or "changed"

@@ -1,14 +1,16 @@
 """How often a meta-learner is right, episode by episode."""
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from torch import Tensor
 
 from fewshot.data.episodes import EpisodeRows
 from fewshot.data.images import ImageBank
-from fewshot.methods.contract import BatchNorm, Method
+from fewshot.methods.contract import BatchNorm, EmbeddingMethod, Method
 
 IMAGES_AT_ONCE = 4000
 """Images in one forward pass: large enough to be fast, small enough for any memory."""
@@ -28,11 +30,36 @@ def answer(method: Method, bank: ImageBank, drawn: EpisodeRows, batch_norm: Batc
     method.eval()
     way, _, query = drawn.shape
     tasks = max(1, IMAGES_AT_ONCE // drawn.rows[0].size)
-    predicted = []
+    parts = (drawn[first : first + tasks] for first in range(0, len(drawn), tasks))
     with torch.no_grad():
-        for first in range(0, len(drawn), tasks):
-            batch = bank.batch(drawn[first : first + tasks])
-            predicted.append(method.logits(batch, batch_norm).argmax(-1).cpu().numpy())
-    places = np.concatenate(predicted).reshape(-1, way, query)
+        if isinstance(method, EmbeddingMethod):
+            logits = _logits_of_embeddings(method, bank, drawn, parts)
+        else:
+            logits = (method.logits(bank.batch(part), batch_norm) for part in parts)
+        predicted = np.concatenate([of_part.argmax(-1).cpu().numpy() for of_part in logits])
+    places = predicted.reshape(-1, way, query)
     right = places == np.arange(way)[:, None]
     return Answers(right.mean((1, 2)), places)
+
+
+def _logits_of_embeddings(
+    method: EmbeddingMethod, bank: ImageBank, drawn: EpisodeRows, parts: Iterable[EpisodeRows]
+) -> Iterator[Tensor]:
+    """Logits as `method.logits` gives them, but each image that stands in any episode is embedded only once."""
+    images, place = np.unique(_turned_rows(drawn), return_inverse=True)
+    embedded = torch.cat(
+        [
+            method.backbone(bank.take(some // 4, some % 4))
+            for some in np.split(images, range(IMAGES_AT_ONCE, len(images), IMAGES_AT_ONCE))
+        ]
+    )
+    first, shot = 0, drawn.shape.shot
+    for part in parts:
+        rows = torch.from_numpy(place.reshape(drawn.rows.shape)[first : first + len(part)]).to(bank.device)
+        first += len(part)
+        yield method.compare(embedded[rows[:, :, :shot]], embedded[rows[:, :, shot:].flatten(1)])
+
+
+def _turned_rows(drawn: EpisodeRows) -> Int64[np.ndarray, "episode way image"]:
+    """One number for each image of the episodes: its row and its quarter turns."""
+    return np.asarray(drawn.rows * 4 + drawn.turns[..., None])

@@ -1,5 +1,6 @@
 """Evaluation: frozen episodes, intervals, both batch-norm modes, and what is written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,15 @@ def test_answers_do_not_depend_on_how_many_episodes_go_together(
     np.testing.assert_array_equal(answer(method, bank, drawn, "inductive").accuracy, together)
 
 
+def test_embedding_each_image_once_gives_the_same_answers(dataset: Dataset, trained: TrainResult) -> None:
+    method = load_model(trained.model, torch.device("cpu"))
+    bank = ImageBank(dataset.pack.images, torch.device("cpu"))
+    drawn = dataset.frozen("test", toy_settings().evaluate.shapes[0], 40)
+    turned = replace(drawn, turns=(drawn.classes % 4).astype(np.int8))
+    direct = method.logits(bank.batch(turned), "inductive").argmax(-1).numpy()
+    np.testing.assert_array_equal(answer(method, bank, turned, "inductive").predicted.reshape(40, -1), direct)
+
+
 def test_a_shape_that_was_not_frozen_is_named(dataset: Dataset, trained: TrainResult, tmp_path: Path) -> None:
     settings = settings_from(TOY | {"evaluate": {"shapes": ["4w1s2q"], "episodes": 40}})
     with pytest.raises(DataError, match=r"no frozen episodes test/4w1s2q; it has: .*test/3w1s4q"):
@@ -85,5 +95,5 @@ def test_images_of_another_size_are_refused(trained: TrainResult, tmp_path: Path
 def test_damaged_frozen_episodes_are_named(trained: TrainResult, tmp_path: Path) -> None:
     own = toy_dataset(tmp_path / "data")
     own.episodes.write_bytes(own.episodes.read_bytes()[:-1] + b"\x7f")
-    with pytest.raises(DamagedFileError, match="scripts-episodes.safetensors is missing or damaged"):
+    with pytest.raises(DamagedFileError, match=r"scripts-episodes\.safetensors is missing or damaged"):
         evaluate(trained.model, own, toy_settings(), tmp_path)

@@ -17,6 +17,7 @@ from toy_data import toy_dataset
 from fewshot.config import Settings, TrainSettings, settings_from
 from fewshot.data.splits import Dataset
 from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageError
+from fewshot.methods.maml import MAML
 from fewshot.model import load_model
 from fewshot.train import TrainResult, learning_rate_at, train
 
@@ -36,8 +37,8 @@ TOY = {
 }
 
 
-def toy_settings(**train_settings: object) -> Settings:
-    return settings_from(TOY | {"train": TOY["train"] | train_settings})  # type: ignore[operator]
+def toy_settings(method: str = "protonet", **train_settings: object) -> Settings:
+    return settings_from(TOY | {"method": {"name": method}, "train": TOY["train"] | train_settings})  # type: ignore[operator]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_another_seed_gives_other_weights(dataset: Dataset, undisturbed: TrainRe
 
 @pytest.mark.parametrize("method", ["protonet", "maml"])
 def test_training_learns(dataset: Dataset, tmp_path: Path, method: str) -> None:
-    settings = settings_from(TOY | {"method": {"name": method}, "train": TOY["train"] | {"steps": 60, "learning_rate": 5e-3}})  # type: ignore[operator]  # fmt: skip
+    settings = toy_settings(method, steps=60, learning_rate=5e-3)
     result = train(settings, dataset, tmp_path)
     assert result.best_val_accuracy - result.best_val_interval > 1 / 3
     points = json.loads(result.history.read_text())["points"]
@@ -80,7 +81,7 @@ def test_damaged_weights_are_trained_again(dataset: Dataset, undisturbed: TrainR
     first = train(toy_settings(), dataset, tmp_path)
     weights = first.model / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
-    with pytest.raises(DamagedFileError, match="weights.safetensors is missing or damaged"):
+    with pytest.raises(DamagedFileError, match=r"weights\.safetensors is missing or damaged"):
         load_model(first.model, torch.device("cpu"))
     assert train(toy_settings(), dataset, tmp_path).weights_sha256 == undisturbed.weights_sha256
 
@@ -179,9 +180,7 @@ def test_metrics_are_heard_as_they_come(dataset: Dataset, tmp_path: Path) -> Non
 
 
 def test_gradients_accumulated_over_parts_equal_those_of_the_whole(dataset: Dataset, tmp_path: Path) -> None:
-    settings = settings_from(TOY | {"method": {"name": "maml"}, "train": TOY["train"] | {"tasks": 5, "steps": 3}})  # type: ignore[operator]  # fmt: skip
-    from fewshot.methods.maml import MAML
-
+    settings = toy_settings("maml", tasks=5, steps=3)
     whole = train(settings, dataset, tmp_path / "whole")
     weights = load_model(whole.model, torch.device("cpu")).state_dict()
     with pytest.MonkeyPatch.context() as patch:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from fewshot.data.images import EpisodeBatch
 
@@ -51,3 +53,44 @@ class Method(nn.Module):
     def predict(self, head: Head, query: Float[Tensor, "query channel height width"]) -> Float[Tensor, "query way"]:
         """Logits of each query for the classes of a learned task."""
         raise NotImplementedError
+
+
+class EmbeddingMethod(Method):
+    """A method that embeds each image by itself and then only compares embeddings: a task never changes the network.
+
+    At test an image's embedding is therefore the same in every episode, and scoring computes it once.
+    """
+
+    batch_norm_modes = ("inductive",)
+    tasks_at_once = 64
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def compare(
+        self, support: Float[Tensor, "task way shot *feature"], query: Float[Tensor, "task queries *feature"]
+    ) -> Float[Tensor, "task queries way"]:
+        """Logits of embedded queries, given the embedded support sets."""
+        raise NotImplementedError
+
+    def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm = "inductive") -> Float[Tensor, "task queries way"]:
+        """As the contract says. Support and query go through the backbone in one pass, as in the code of Snell et al.
+
+        In training, batch normalisation so sees both; at test it uses running statistics.
+        """
+        shot = batch.support.shape[2]
+        together = torch.cat([batch.support, batch.query], dim=2)  # task way shot+query channel height width
+        embedded = self.backbone(together.flatten(0, 2)).unflatten(0, together.shape[:3])
+        return self.compare(embedded[:, :, :shot], embedded[:, :, shot:].flatten(1, 2))
+
+    def loss(self, batch: EpisodeBatch) -> Outcome:
+        """Cross-entropy of the queries, and their accuracy."""
+        return outcome(self.logits(batch), batch)
+
+
+def outcome(logits: Float[Tensor, "task queries way"], batch: EpisodeBatch) -> Outcome:
+    """Cross-entropy and accuracy of the logits of a batch's queries."""
+    labels = batch.labels
+    loss = cross_entropy(logits.flatten(0, 1), labels.flatten())
+    return Outcome(loss, (logits.argmax(-1) == labels).float().mean())

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from fewshot.config import MAMLSettings
 from fewshot.data.images import EpisodeBatch
-from fewshot.methods.contract import BatchNorm, Head, Method, Outcome
+from fewshot.methods.contract import BatchNorm, Head, Method, Outcome, outcome
 from fewshot.methods.inner_loop import full_precision, gradient_descent
 
 Weights = dict[str, Tensor]
@@ -51,9 +51,7 @@ class MAML(Method):
                 for support, query in zip(batch.support, batch.query, strict=True)
             ]
         )
-        labels = batch.labels
-        loss = cross_entropy(logits.flatten(0, 1), labels.flatten())
-        return Outcome(loss, (logits.argmax(-1) == labels).float().mean())
+        return outcome(logits, batch)
 
     def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm) -> Float[Tensor, "task queries way"]:
         return torch.stack(

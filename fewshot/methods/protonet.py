@@ -7,39 +7,18 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
-from fewshot.data.images import EpisodeBatch
-from fewshot.methods.contract import BatchNorm, Head, Method, Outcome
+from fewshot.methods.contract import EmbeddingMethod, Head
 
 
-class ProtoNet(Method):
-    """Nearest class mean under the squared Euclidean distance, in a learned embedding (equations 1 and 2).
+class ProtoNet(EmbeddingMethod):
+    """Nearest class mean under the squared Euclidean distance, in a learned embedding (equations 1 and 2)."""
 
-    As in the authors' code, support and query of an episode are embedded in one pass, so that batch normalisation in
-    training sees both; at test it uses running statistics, so the method is inductive.
-    """
-
-    batch_norm_modes = ("inductive",)
-    tasks_at_once = 64
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def loss(self, batch: EpisodeBatch) -> Outcome:
-        logits = self.logits(batch)
-        labels = batch.labels
-        loss = cross_entropy(logits.flatten(0, 1), labels.flatten())
-        return Outcome(loss, (logits.argmax(-1) == labels).float().mean())
-
-    def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm = "inductive") -> Float[Tensor, "task queries way"]:
-        shot = batch.support.shape[2]
-        together = torch.cat([batch.support, batch.query], dim=2)  # task way shot+query channel height width
-        embedded = self.backbone(together.flatten(0, 2)).unflatten(0, together.shape[:3])
-        prototypes = embedded[:, :, :shot].mean(2)  # task way feature
-        return -squared_distance(embedded[:, :, shot:].flatten(1, 2), prototypes)
+    def compare(
+        self, support: Float[Tensor, "task way shot feature"], query: Float[Tensor, "task queries feature"]
+    ) -> Float[Tensor, "task queries way"]:
+        return -squared_distance(query, support.mean(2))
 
     def fit(self, support: Sequence[Float[Tensor, "shot channel height width"]]) -> Head:
         embedded = self.backbone(torch.cat(list(support))).split([len(images) for images in support])

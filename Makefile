@@ -1,0 +1,48 @@
+# make run    sets up .venv and runs the whole pipeline      make run PRESET=omniglot-protonet-5w1s
+# make test   sets up .venv with the test tools and runs the tests
+# Everything stays in this folder: .venv, .fewshot, data.
+
+PYTHON ?= python3
+PRESET ?=
+PYTEST_ARGS ?=
+BIN := .venv/bin
+# Freed by `make clean`; pip's cache would stay behind in the home folder.
+PIP := $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --constraint requirements.lock
+
+.PHONY: run test lint clean help
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# //p' Makefile | head -3
+
+run: .venv/.run
+	@$(BIN)/fewshot run $(PRESET)
+
+test: .venv/.test
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than Python 3.11; run: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv || \
+	  { rm -rf .venv; echo "error: $(PYTHON) can't make .venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+.venv/.run: requirements.lock pyproject.toml | .venv/bin/python
+	@echo "Installing into .venv (once, a few minutes): 1 of 2, PyTorch with its CUDA libraries ..."
+	@$(PIP) torch torchvision
+	@echo "Installing into .venv: 2 of 2, Prefect, MLflow, DVC and this project ..."
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/.test: .venv/.run
+	@echo "Installing into .venv: the test tools ..."
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv .fewshot build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -112,7 +112,7 @@ def test_way_may_differ_from_training(way: int) -> None:
 def test_gradient_descent_by_hand() -> None:
     # d/dw (w - 3)^2 = 2 (w - 3); from w = 1 at rate 0.25: 1 + 1 = 2, then 2 + 0.5 = 2.5.
     start = {"w": torch.tensor(1.0, requires_grad=True)}
-    assert float(gradient_descent(lambda w: (w["w"] - 3).square(), start, 0.25, 2, True)["w"]) == 2.5
+    assert gradient_descent(lambda w: (w["w"] - 3).square(), start, 0.25, 2, True)["w"].item() == 2.5
 
 
 @pytest.mark.parametrize(("second_order", "slope"), [(True, 0.25), (False, 1.0)])

@@ -47,6 +47,12 @@ class Plan:
         return f"{self.step.replace(' ', '-')}-{sha256_json([self.step, self.ingredients])[:32]}"
 
 
+def datasets(settings: Settings) -> dict[str, str]:
+    """The datasets that a run reads, each with its split; that of the training comes first."""
+    main = settings.data
+    return {main.dataset: main.split} | {name: "" for name in settings.evaluate.also if name != main.dataset}
+
+
 def plan_data(home: Home, dataset: str, split: str) -> Plan:
     """Prepare a dataset. The md5 of its files are not in the key but checked on a hit: repro may change them."""
     return _plan(home, "prepare data", f"prepare {dataset}", {"dataset": dataset, "split": split}, {}, {})

@@ -145,8 +145,7 @@ class _Steps:
 
     def data(self) -> dict[str, Record]:
         """Prepare each dataset that is read; the training data come first."""
-        wanted = {self._settings.data.dataset: self._settings.data.split}
-        wanted |= {name: "" for name in self._settings.evaluate.also if name not in wanted}
+        wanted = cache.datasets(self._settings)
         self._stale = versions.stale(self._home, list(wanted))
         return {
             name: self.run(prepare_data, cache.plan_data(self._home, name, split), dataset=name, split=split)

@@ -1,10 +1,49 @@
 """What a run says on the terminal and in Prefect's page: steps, results, what to type next."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from flows.why import Verdict
+
 _LABEL = 18
+
+
+def heading(run_name: str, preset: str) -> None:
+    """What is about to run."""
+    _console().print(f"[bold]{run_name}[/] (preset {preset})")
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """A spinner on a terminal while the block runs; nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(text):
+        yield
+
+
+def addresses(mlflow_port: int, prefect_port: int) -> None:
+    """Where the two pages are."""
+    print(f'MLflow   http://127.0.0.1:{mlflow_port}   (the link "Model training" shows runs and model versions)')
+    print(f"Prefect  http://127.0.0.1:{prefect_port}")
+    print("Ctrl-C stops both", flush=True)
+
+
+def verdicts(found: "list[Verdict]") -> None:
+    """What makes each step stale."""
+    console = _console()
+    for verdict in found:
+        colour, word = ("yellow", "stale") if verdict.reasons else ("green", "up to date")
+        kept = "; a stored result of an earlier run fits and will be taken" if verdict.stored else ""
+        console.print(f"  {verdict.label:{_LABEL}} [{colour}]{word}[/]{kept}")
+        for reason in verdict.reasons:
+            console.print(f"  {'':{_LABEL}}   {reason}", markup=False)
 
 
 def step(label: str, cached: bool, seconds: float) -> None:

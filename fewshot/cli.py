@@ -1,0 +1,176 @@
+"""The library's commands: parse, call, print. `flows/cli.py` mounts them and adds those that need the pipeline."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from fewshot.config import Settings
+
+PresetArgument = Annotated[str, typer.Argument(metavar="PRESET", help="A preset; `fewshot presets` lists them.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SETTING=VALUE", help="Change a setting; may be given repeatedly.")
+]
+DEFAULT_PRESET = "glyphs-protonet-5w1s"
+"""As fewshot.config has it; repeated here so that `--help` need not import it."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+data = typer.Typer(no_args_is_help=True, help="Datasets: what there is, what is prepared, what is in them.")
+app.add_typer(data, name="data")
+
+
+@data.command("list", epilog="Example: fewshot data list")
+def list_data() -> None:
+    """List the datasets, their splits, and whether they are prepared on this machine."""
+    from fewshot.config import SPLITS
+    from fewshot.data.splits import open_dataset
+    from fewshot.errors import DamagedFileError, DataError
+    from fewshot.home import find_home
+
+    table, folder = _table("dataset", "splits (first: default)", "images", "classes", "state"), find_home().data
+    for name, splits in SPLITS.items():
+        try:
+            classes = open_dataset(folder, name).pack.classes
+            images, number, state = str(sum(packed.count for packed in classes)), str(len(classes)), "prepared"
+        except DamagedFileError as error:
+            images, number, state = "", "", str(error)
+        except DataError:
+            images, number, state = "", "", f"not prepared: fewshot data prepare {name}"
+        table.add_row(name, ", ".join(splits), images, number, state)
+    _console().print(table)
+
+
+@data.command("show", epilog="Example: fewshot data show omniglot --split vinyals")
+def show_data(
+    name: Annotated[str, typer.Argument(help="A dataset; `fewshot data list` lists them.")],
+    split: Annotated[str, typer.Option(help="A split of it; empty: its default.")] = "",
+) -> None:
+    """Show the parts of a prepared dataset: classes and images of each, image size, digests."""
+    from fewshot.data.splits import PARTS, open_dataset
+    from fewshot.home import find_home
+
+    dataset = open_dataset(find_home().data, name, split)
+    table = _table("part", "classes", "images", "first classes")
+    for part in PARTS:
+        if dataset.split.parts.get(part):
+            names = dataset.class_names(part)
+            table.add_row(part, str(len(names)), str(int(dataset.part(part).count.sum())), ", ".join(names[:3]))
+    shape = tuple(dataset.pack.images.shape[1:])
+    console = _console()
+    console.print(f"{name}, split {dataset.split.name}: images of (channel, height, width) = {shape}")
+    console.print(table)
+    console.print(f"digest {dataset.digest}\nfrozen episodes {dataset.split.episodes_digest}")
+
+
+@app.command(epilog="Examples: fewshot train | fewshot train glyphs-protonet-5w1s --set seed=1 --out my-model")
+def train(
+    preset: PresetArgument = DEFAULT_PRESET,
+    settings: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to train in; default: one below the state folder.")] = None,
+) -> None:
+    """Meta-train alone: no Prefect, no MLflow. Run it again to go on after an interruption."""
+    from fewshot.config import load_settings
+
+    chosen = load_settings(preset, settings)
+    from fewshot.data.splits import open_dataset
+    from fewshot.files import sha256_json
+    from fewshot.home import find_home
+    from fewshot.train import train as meta_train
+    from fewshot.train import training_settings
+
+    home = find_home()
+    dataset = open_dataset(home.data, chosen.data.dataset, chosen.data.split)
+    key = sha256_json([training_settings(chosen), dataset.digest])
+    result = meta_train(chosen, dataset, out or home.training(f"alone-{key[:32]}"))
+    accuracy, interval = 100 * result.best_val_accuracy, 100 * result.best_val_interval
+    console = _console()
+    console.print(
+        f"meta-validation {accuracy:.2f} ± {interval:.2f} % at step {result.best_step} of {result.steps}, "
+        f"{result.seconds:.1f} s on {result.device} in {result.precision}"
+    )
+    console.print(f"model {result.model}\nnext: fewshot evaluate {result.model}", markup=False)
+
+
+@app.command(
+    epilog="Examples: fewshot evaluate models:/glyphs-protonet@champion | "
+    "fewshot evaluate my-model/model --dataset digits --shape 5w1s --shape 10w5s --episodes 200"
+)
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model folder, or models:/NAME@ALIAS or models:/NAME/VERSION.")],
+    dataset: Annotated[str, typer.Option(help="DATASET or DATASET/SPLIT; default: the data it was trained on.")] = "",
+    shape: Annotated[list[str] | None, typer.Option(help="Episodes such as 5w1s; may be given repeatedly.")] = None,
+    episodes: Annotated[int | None, typer.Option(min=2, help="Episodes of each shape.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:1.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for the numbers; default: one in the state folder.")] = None,
+) -> None:
+    """Measure a model on frozen test episodes and print each accuracy with its 95 % interval."""
+    from fewshot.home import find_home, prepare_environment
+    from fewshot.registry import model_folder
+
+    home = find_home()
+    prepare_environment(home)
+    folder = model_folder(home, model)
+    from fewshot.data.splits import open_dataset
+    from fewshot.evaluate import evaluate as measure
+    from fewshot.model import describe_model
+
+    description = describe_model(folder)
+    settings = _evaluation_settings(description["settings"], shape, episodes, device)
+    name, _, split = (dataset or f"{description['data']['dataset']}/{description['data']['split']}").partition("/")
+    target = out or home.evaluation(f"alone-{description['weights_sha256'][:32]}")
+    evaluation = measure(folder, open_dataset(home.data, name, split), settings, target)
+    console = _console()
+    for key, result in evaluation.results.items():
+        console.print(f"{key:36} {result}  ({result.episodes} episodes)")
+    console.print(f"written to {evaluation.file}")
+
+
+@app.command(epilog="Example: fewshot presets")
+def presets() -> None:
+    """List the presets with what each one trains, and its measured accuracy and time."""
+    from fewshot.config import preset_names, preset_summary
+
+    table = _table("preset", "what it is")
+    for name in preset_names():
+        table.add_row(name, preset_summary(name).split("\n")[0])
+    console = _console()
+    console.print(table)
+    console.print("next: fewshot run PRESET", markup=False)
+
+
+@app.command(epilog="Example: fewshot doctor")
+def doctor() -> None:
+    """Check this machine and installation; exit status 1 if something is broken."""
+    from fewshot.doctor import examine
+
+    console, findings = _console(), examine()
+    for finding in findings:
+        mark = "[green]ok[/]    " if finding.ok else "[red]broken[/]"
+        console.print(f"{mark} {finding.subject:14}", end=" ")
+        console.print(finding.text, markup=False)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _evaluation_settings(
+    values: dict[str, Any], shapes: list[str] | None, episodes: int | None, device: str
+) -> "Settings":
+    from fewshot.config import settings_from
+
+    asked = {"shapes": shapes or None, "episodes": episodes}
+    changed = values["evaluate"] | {name: value for name, value in asked.items() if value is not None}
+    return settings_from(values | {"device": device, "evaluate": changed})
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _table(*columns: str) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    return Table(*columns, box=SIMPLE_HEAD, pad_edge=False)

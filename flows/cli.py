@@ -1,0 +1,186 @@
+"""The `fewshot` command: the library's commands, and those that need the pipeline."""
+
+import errno
+import os
+import shlex
+import signal
+import sys
+import time
+import traceback
+from typing import Annotated, Any
+
+import typer
+
+from fewshot.cli import DEFAULT_PRESET, PresetArgument, SetOption, app, data
+from fewshot.errors import FewshotError
+
+INTERRUPTED = 130
+_DEBUG = "FEWSHOT_DEBUG"
+
+app.info.help = "Learn to classify images from a handful of examples a class."
+app.info.epilog = "Examples: fewshot run | fewshot run omniglot-maml-5w1s --set train.steps=2000 | fewshot ui"
+
+
+@app.callback(no_args_is_help=True)
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log lines.")] = False,
+) -> None:
+    """Learn to classify images from a handful of examples a class: data, training, evaluation, registry in one run."""
+    if debug:
+        os.environ[_DEBUG] = "1"
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")
+
+
+@app.command(
+    epilog="Examples: fewshot run | fewshot run glyphs-protonet-5w1s --set train.steps=2000 --set seed=1 | "
+    "fewshot run --set method.name=maml --set train.learning_rate=0.0005"
+)
+def run(preset: PresetArgument = DEFAULT_PRESET, settings: SetOption = None) -> None:
+    """Run the pipeline: prepare data, meta-train, evaluate, register. What is up to date is not done again."""
+    from fewshot.config import load_settings
+    from fewshot.home import find_home, prepare_environment
+
+    chosen, home = load_settings(preset, settings), find_home()
+    prepare_environment(home)
+    if chosen.device not in ("auto", "cpu"):
+        from fewshot.device import pick_device
+
+        pick_device(chosen.device)
+    from flows import show
+    from flows.embedded import prefect_api
+
+    with show.waiting("starting Prefect"), prefect_api(home) as ready:
+        from flows.pipeline import pipeline
+
+        ready()
+    show.heading(chosen.run_name, preset)
+    show.results(pipeline(preset, settings or []))
+
+
+@app.command(
+    epilog="Examples: fewshot why | fewshot why train | fewshot why evaluate glyphs-protonet-5w1s --set seed=1"
+)
+def why(
+    step: Annotated[str, typer.Argument(help="prepare, train, evaluate or register; all: each of them.")] = "all",
+    preset: PresetArgument = DEFAULT_PRESET,
+    settings: SetOption = None,
+) -> None:
+    """Say what makes each step stale since the last run of a preset, or that it is up to date."""
+    from fewshot.home import find_home, prepare_environment
+    from flows import show
+    from flows.why import why as explain
+
+    home = find_home()
+    prepare_environment(home)
+    show.verdicts(explain(home, preset, settings, None if step == "all" else step))
+
+
+@app.command(epilog="Example: fewshot ui --mlflow-port 5001 --prefect-port 4201")
+def ui(
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow's page.")] = 5000,
+    prefect_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Prefect's page.")] = 4200,
+) -> None:
+    """Serve MLflow's and Prefect's pages on 127.0.0.1 until Ctrl-C."""
+    from fewshot.errors import PipelineError
+    from fewshot.home import find_home, prepare_environment
+    from flows import show
+    from flows.servers import both_servers
+
+    home = find_home()
+    prepare_environment(home)
+    try:
+        with both_servers(home, mlflow_port, prefect_port) as ended:
+            show.addresses(mlflow_port, prefect_port)
+            while not ended():
+                time.sleep(0.5)
+            raise PipelineError(f"{ended()} ended by itself; the server.log in {home.state} says why")
+    except KeyboardInterrupt:
+        show.remark("both servers are stopped")
+
+
+@app.command("env", epilog='Example: eval "$(fewshot env)"; prefect worker start --pool local --type process')
+def show_environment() -> None:
+    """Print the variables that make the prefect, mlflow and dvc commands use this project's state, for a shell."""
+    from fewshot.home import environment, find_home
+
+    for name, value in environment(find_home()).items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+@data.command("prepare", epilog="Example: fewshot data prepare glyphs digits")
+def prepare_data(names: Annotated[list[str], typer.Argument(help="Datasets; `fewshot data list` lists them.")]) -> None:
+    """Bring datasets up to date with DVC: download, pack, split. What is there already is not done again."""
+    from fewshot.config import SPLITS
+    from fewshot.errors import unknown
+    from fewshot.home import find_home, prepare_environment
+    from flows import show, versions
+
+    for name in names:
+        if name not in SPLITS:
+            raise unknown("dataset", name, SPLITS)
+    home = find_home()
+    prepare_environment(home)
+    for name in names:
+        began = time.monotonic()
+        with show.waiting(f"preparing {name}"):
+            remark = versions.prepare(home, name)
+        if remark:
+            show.remark(remark)
+        show.step(f"prepare {name}", False, time.monotonic() - began)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit status. An error is one line on standard error."""
+    # A worker or `kill` ends a command as Ctrl-C does: what was started is stopped, what was done is kept.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status = app(args=arguments, standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except Exception as error:
+        return _report(error)
+    except KeyboardInterrupt:
+        return _report(typer.Abort())
+
+
+def _report(error: Exception) -> int:
+    """Say what went wrong; returns the exit status. Unforeseen errors are raised again, with their traceback."""
+    if os.environ.get(_DEBUG):
+        traceback.print_exception(error)
+    if isinstance(error, typer.Abort):
+        return _say("interrupted; run the same command again to continue", INTERRUPTED)
+    if isinstance(error, FewshotError):
+        return _say(f"error: {error}", error.exit_code)
+    usage: Any = error
+    if hasattr(usage, "format_message"):  # the command line itself is wrong
+        if message := usage.format_message():
+            _say(f"error: {message}", 2)
+        return int(usage.exit_code)
+    if (message := _of_the_system(error)) is not None:
+        return _say(f"error: {message}", 1)
+    raise error
+
+
+def _of_the_system(error: Exception) -> str | None:
+    """One sentence for what the disk refuses; None for other errors."""
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.filename or 'while writing'}); free some space and run the same command again"
+    if error.errno == errno.EROFS:
+        return f"{error.filename or 'the disk'} is on a read-only file system; set FEWSHOT_HOME to a folder that is not"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"no permission for {error.filename or 'a file'}; change its owner or mode, or set FEWSHOT_HOME"
+    return None
+
+
+def _interrupt(number: int, _: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str, status: int) -> int:
+    print(text, file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Why a step would run: what it was made of last time, compared with now."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fewshot.config import Settings, load_settings
+from fewshot.errors import unknown
+from fewshot.home import Home
+from flows import cache, versions
+from flows.cache import Plan, Record
+
+STEPS = ("prepare", "train", "evaluate", "register")
+"""What a user may ask for; "train" is the step called meta-train."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One step and what makes it stale."""
+
+    label: str
+    reasons: tuple[str, ...]
+    """Empty if it is up to date."""
+    stored: bool = False
+    """Although something changed, a result of just these ingredients is stored from an earlier run."""
+
+
+def why(home: Home, preset: str, overrides: list[str] | None = None, step: str | None = None) -> list[Verdict]:
+    """A verdict for each step of a preset with these settings, in the order of the pipeline; or for one step alone."""
+    if step is not None and step not in STEPS:
+        raise unknown("step", step, STEPS)
+    settings, last = load_settings(preset, overrides), cache.last_run(home, preset)
+    plans = _plans(home, settings, {label: done["record"] for label, done in last.items()})
+    stale = versions.stale(home, [label.removeprefix("prepare ") for label in plans if label.startswith("prepare ")])
+    verdicts: list[Verdict] = []
+    for label, plan in plans.items():
+        before = next((verdict.label for verdict in verdicts if verdict.reasons and not _beside(verdict, label)), None)
+        verdicts.append(_verdict(home, label, plan, last.get(label), stale, before))
+    wanted = "meta-train" if step == "train" else step
+    return [verdict for verdict in verdicts if wanted is None or verdict.label.startswith(wanted)]
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What differs between the ingredients of two plans, one phrase each."""
+    found = [
+        f"setting {name}: {_text(old['settings'], name)} -> {_text(new['settings'], name)}"
+        for name in sorted(old["settings"].keys() | new["settings"].keys())
+        if old["settings"].get(name) != new["settings"].get(name)
+    ]
+    for kind, words in (("data", "data"), ("code", "code of"), ("upstream", "result of")):
+        for name in sorted(old[kind].keys() | new[kind].keys()):
+            if old[kind].get(name) != new[kind].get(name):
+                how = "is gone" if name not in new[kind] else "is new" if name not in old[kind] else "changed"
+                found.append(f"{words} {name} {how}")
+    return found + (["requirements.lock changed"] if old["lock"] != new["lock"] else [])
+
+
+def _plans(home: Home, settings: Settings, records: dict[str, Record]) -> dict[str, Plan | None]:
+    """The plan of each step from the records of the last run; None where one that it needs is missing."""
+    wanted = cache.datasets(settings)
+    plans: dict[str, Plan | None] = {
+        f"prepare {name}": cache.plan_data(home, name, split) for name, split in wanted.items()
+    }
+    data = {name: records.get(f"prepare {name}", {"digest": "not prepared"}) for name in wanted}
+    training, evaluation = records.get("meta-train"), records.get("evaluate")
+    plans["meta-train"] = cache.plan_training(home, settings, data)
+    plans["evaluate"] = cache.plan_evaluation(home, settings, data, training) if training else None
+    plans["register"] = cache.plan_registration(home, settings, evaluation) if evaluation else None
+    return plans
+
+
+def _verdict(
+    home: Home, label: str, plan: Plan | None, last: dict[str, Any] | None, stale: dict[str, str], before: str | None
+) -> Verdict:
+    if plan is None or last is None:
+        return Verdict(label, ("it has not run for this preset yet",))
+    reasons = differences(last["ingredients"], plan.ingredients)
+    stored = bool(reasons) and before is None and cache.is_stored(home, plan)
+    if not reasons and not cache.is_stored(home, plan):
+        reasons.append("its stored result was deleted")
+    elif not reasons and not cache.holds(home, plan, last["record"], stale):
+        dataset = last["record"].get("dataset")
+        reasons.append(
+            stale.get(dataset) or "what it made was deleted or changed: a file, an MLflow run or a model version"
+        )
+    if before:
+        reasons.append(f"{before} comes before it")
+    return Verdict(label, tuple(reasons), stored)
+
+
+def _beside(verdict: Verdict, label: str) -> bool:
+    """Datasets do not depend on each other, and meta-train only on its own."""
+    return verdict.label.startswith("prepare ") and label.startswith("prepare ")
+
+
+def _text(settings: dict[str, Any], name: str) -> str:
+    return str(settings[name]) if name in settings else "(none)"

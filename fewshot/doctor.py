@@ -56,18 +56,16 @@ def torch_pair(torch: str, torchvision: str) -> str | None:
 
 
 def _python() -> Finding:
+    new_enough = sys.version_info >= (3, 11)
     text = f"{sys.version.split()[0]} at {sys.executable}"
-    return Finding(
-        "Python", sys.version_info >= (3, 11), text if sys.version_info >= (3, 11) else f"{text}; needs 3.11"
-    )
+    return Finding("Python", new_enough, text if new_enough else f"{text}; 3.11 or newer is needed")
 
 
 def _machine() -> Finding:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = psutil.virtual_memory()
-    return Finding(
-        "machine", True, f"{cores} cores, {memory.total / 1e9:.1f} GB memory, {memory.available / 1e9:.1f} free"
-    )
+    text = f"{cores} cores, {memory.total / 1e9:.1f} GB memory, {memory.available / 1e9:.1f} GB of it free"
+    return Finding("machine", True, text)
 
 
 def _gpu() -> Finding:

@@ -14,9 +14,9 @@ from mlflow.pyfunc import PythonModel
 
 from fewshot.classifier import FewShotClassifier
 
-with warnings.catch_warnings():
-    # MLflow asks for type hints on `predict` to derive a schema; the signature of the logged model says more.
-    warnings.simplefilter("ignore")
+# MLflow asks for type hints on `predict` to derive a schema; the signature of the logged model says more. Recorded,
+# because it switches its warning on again whatever filter is set.
+with warnings.catch_warnings(record=True):
 
     class FewShotModel(PythonModel):  # type: ignore[misc]
         """Learns the classes of each call's support set, then answers its queries."""

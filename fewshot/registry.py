@@ -1,8 +1,6 @@
 """Model versions in MLflow's registry: made once for each result, loadable anywhere, traceable to their origin."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +83,7 @@ def _log_model(client: "MlflowClient", folder: Path, run_id: str) -> str:
     # Made here, because MLflow would put it into the experiment of its thread-local active run.
     experiment = client.get_run(run_id).info.experiment_id
     model_id = client.create_logged_model(experiment, name="model", source_run_id=run_id).model_id
-    with _quiet():
+    with warnings.catch_warnings(record=True):
         info = Model.log(
             artifact_path=None,
             flavor=mlflow.pyfunc,
@@ -140,11 +138,3 @@ def _signature(image_shape: tuple[int, ...]) -> tuple[Any, dict[str, np.ndarray]
     images = (pixels * 31 % 256).astype(np.uint8)
     signature = ModelSignature(Schema(inputs), Schema([TensorSpec(float32, (-1, -1))]))
     return signature, {"support": images[:5, None], "query": images[5:]}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without MLflow's own warnings: about type hints of predict, and about its own deprecated calls."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

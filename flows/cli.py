@@ -129,6 +129,10 @@ def prepare_data(names: Annotated[list[str], typer.Argument(help="Datasets; `few
         show.step(f"prepare {name}", False, time.monotonic() - began)
 
 
+# The commands that most people want come first in the list.
+app.registered_commands.sort(key=lambda command: getattr(command.callback, "__name__", "") not in ("run", "why", "ui"))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status. An error is one line on standard error."""
     # A worker or `kill` ends a command as Ctrl-C does: what was started is stopped, what was done is kept.

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -33,18 +33,16 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Ca
     home.mlflow.mkdir(parents=True, exist_ok=True)
     home.prefect.mkdir(parents=True, exist_ok=True)
     running: dict[str, subprocess.Popen[bytes]] = {}
-    note = home.prefect / "api-url"
+    note, api = home.prefect / "api-url", f"http://{HOST}:{prefect_port}/api"
     try:
         _upgrade(home)
         running["MLflow"] = _start(_mlflow_command(home, mlflow_port), home.mlflow / "server.log")
         # The lock that `fewshot run` holds while its own server brings a new database up to date.
         with FileLock(home.lock("prefect")):
             running["Prefect"] = _start(_prefect_command(prefect_port), home.prefect / "server.log")
-            _wait(
-                "Prefect", running["Prefect"], f"http://{HOST}:{prefect_port}/api/health", home.prefect / "server.log"
-            )
+            _wait("Prefect", running["Prefect"], f"{api}/health", home.prefect / "server.log")
         _wait("MLflow", running["MLflow"], f"http://{HOST}:{mlflow_port}/health", home.mlflow / "server.log")
-        write_bytes(note, f"http://{HOST}:{prefect_port}/api\n".encode())
+        write_bytes(note, f"{api}\n".encode())
         yield lambda: next((name for name, process in running.items() if process.poll() is not None), "")
     finally:
         note.unlink(missing_ok=True)
@@ -106,7 +104,5 @@ def _stop(processes: list["subprocess.Popen[bytes]"]) -> None:
 
 def _signal(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
     """To the whole group: MLflow's server has a worker process, which a signal to its parent alone may leave behind."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass

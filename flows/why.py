@@ -33,7 +33,8 @@ def why(home: Home, preset: str, overrides: list[str] | None = None, step: str |
     stale = versions.stale(home, [label.removeprefix("prepare ") for label in plans if label.startswith("prepare ")])
     verdicts: list[Verdict] = []
     for label, plan in plans.items():
-        before = next((verdict.label for verdict in verdicts if verdict.reasons and not _beside(verdict, label)), None)
+        feeding = [verdict for verdict in verdicts if _feeds(verdict.label, label, settings.data.dataset)]
+        before = next((verdict.label for verdict in feeding if verdict.reasons), None)
         verdicts.append(_verdict(home, label, plan, last.get(label), stale, before))
     wanted = "meta-train" if step == "train" else step
     return [verdict for verdict in verdicts if wanted is None or verdict.label.startswith(wanted)]
@@ -57,9 +58,9 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 def _plans(home: Home, settings: Settings, records: dict[str, Record]) -> dict[str, Plan | None]:
     """The plan of each step from the records of the last run; None where one that it needs is missing."""
     wanted = cache.datasets(settings)
-    plans: dict[str, Plan | None] = {
-        f"prepare {name}": cache.plan_data(home, name, split) for name, split in wanted.items()
-    }
+    plans: dict[str, Plan | None] = {}
+    for name, split in wanted.items():
+        plans[f"prepare {name}"] = cache.plan_data(home, name, split)
     data = {name: records.get(f"prepare {name}", {"digest": "not prepared"}) for name in wanted}
     training, evaluation = records.get("meta-train"), records.get("evaluate")
     plans["meta-train"] = cache.plan_training(home, settings, data)
@@ -79,17 +80,18 @@ def _verdict(
         reasons.append("its stored result was deleted")
     elif not reasons and not cache.holds(home, plan, last["record"], stale):
         dataset = last["record"].get("dataset")
-        reasons.append(
-            stale.get(dataset) or "what it made was deleted or changed: a file, an MLflow run or a model version"
-        )
+        gone = "what it made was deleted or changed (a file, an MLflow run, a model version)"
+        reasons.append(stale.get(dataset) or gone)
     if before:
         reasons.append(f"{before} comes before it")
     return Verdict(label, tuple(reasons), stored)
 
 
-def _beside(verdict: Verdict, label: str) -> bool:
-    """Datasets do not depend on each other, and meta-train only on its own."""
-    return verdict.label.startswith("prepare ") and label.startswith("prepare ")
+def _feeds(earlier: str, later: str, trained_on: str) -> bool:
+    """Whether the result of one step goes into another: datasets that are only evaluated do not concern training."""
+    if earlier.startswith("prepare "):
+        return later in ("evaluate", "register") or (later == "meta-train" and earlier == f"prepare {trained_on}")
+    return True
 
 
 def _text(settings: dict[str, Any], name: str) -> str:

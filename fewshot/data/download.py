@@ -19,7 +19,6 @@ from fewshot.errors import DamagedFileError, DataError
 MIRROR = "FEWSHOT_MIRROR"
 """Environment variable: a folder or an http(s) address that holds the files of all datasets."""
 TRIES = 5
-_CHUNK = 64 * 1024
 _TIMEOUT_S = 30.0
 _LOG_EVERY_S = 10.0
 _log = logging.getLogger(__name__)
@@ -47,9 +46,9 @@ def fetch_file(address: str, path: Path, check: Callable[[Path], None], pause_s:
             _download(f"{mirror.rstrip('/')}/{name}" if mirror else address, part, pause_s)
         try:
             check(part)
-        except DamagedFileError:
+        except DamagedFileError as error:
             part.unlink()
-            raise
+            raise DamagedFileError(f"what came from {mirror or address} is not what was meant: {error}") from None
         with part.open("rb+") as file:
             os.fsync(file.fileno())
     part.replace(path)
@@ -78,6 +77,8 @@ def _download(address: str, part: Path, pause_s: float) -> None:
             reason = f"the server answered {error.response.status_code}"
             if error.response.status_code < 500 and error.response.status_code not in (408, 416, 429):
                 raise DataError(f"can't fetch {address}: {reason}; {hint}") from None
+        except httpx.InvalidURL as error:
+            raise DataError(f"'{address}' is no address ({error}); {hint}") from None
         except (httpx.TransportError, httpx.TooManyRedirects) as error:
             reason = str(error) or type(error).__name__
         _log.warning("%s, try %d of %d: %s", address, attempt + 1, TRIES, reason)
@@ -106,7 +107,7 @@ def _receive(client: httpx.Client, address: str, part: Path, version: str) -> st
             start = there if resumed else 0
             total = int(answer.headers["Content-Length"]) + start if "Content-Length" in answer.headers else None
             with _progress(part.name.strip(".").removesuffix(".part"), total) as show:
-                for chunk in answer.iter_bytes(_CHUNK):
+                for chunk in answer.iter_bytes():
                     file.write(chunk)
                     show(file.tell())
         return str(answer.headers.get("ETag", ""))

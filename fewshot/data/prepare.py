@@ -21,7 +21,7 @@ def download(dataset: str, data_dir: Path) -> None:
         raw.mkdir(parents=True, exist_ok=True)
         for stranger in raw.iterdir():
             # Halves of files to come stay, so that a download goes on where an earlier one was cut.
-            if stranger.name not in source.FILES and stranger.name.strip(".").removesuffix(".part") not in source.FILES:
+            if stranger.name.removeprefix(".").removesuffix(".part") not in source.FILES:
                 stranger.unlink()
         source.fetch(raw)
 
@@ -88,4 +88,4 @@ def _disk_errors(folder: Path) -> Iterator[None]:
             raise DataError(f"the disk is full, {folder} was not written; free some space and run it again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise DataError(f"can't write to {folder} ({error.strerror}); make it writable and run it again") from error
-        raise
+        raise DataError(f"{folder} was not written: {error}") from error

@@ -29,6 +29,8 @@ def read(raw: Path) -> Iterator[Item]:
     path = raw / FILES[0]
     try:
         lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
+        if not lines:
+            raise ValueError("it is empty")
         table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DamagedFileError(f"{path} can't be read ({error}); delete it and fetch it again") from None

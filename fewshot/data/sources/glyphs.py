@@ -5,6 +5,7 @@ from every other: of look-alikes, such as A in Latin, Greek and Cyrillic, only t
 function of its letter and number alone, in arithmetic that gives the same bytes on every processor.
 """
 
+import io
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
@@ -54,7 +55,7 @@ DRAWINGS = 20
 """Images of each letter."""
 SIDE = 28
 """Height and width of an image, pixels."""
-LOOKALIKE = 0.02
+LOOKALIKE = 0.035
 """Two letters look alike if in one face, at equal size, at most this share of either's ink is off the other's."""
 _CANVAS = 64  # a power of two, see _displacement
 _GLYPH = 44
@@ -68,9 +69,7 @@ def fetch(raw: Path) -> None:
     # Found, not imported: matplotlib's import is slow and makes a folder in the user's home.
     found = find_spec("matplotlib")
     if found is None or found.origin is None:
-        raise DataError(
-            "matplotlib, whose fonts the glyphs are drawn from, is not installed; run: pip install matplotlib"
-        )
+        raise DataError("the glyphs are drawn from matplotlib's fonts, and it is not there; install matplotlib")
     folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
     for name in FILES:
         if not (folder / name).is_file():
@@ -131,8 +130,9 @@ def _letters_of(raw: Path, face: str) -> dict[str, Image.Image]:
     """All letters of the writing systems that a face has, undistorted, the longer side _GLYPH pixels."""
     path = raw / f"{face}.ttf"
     try:
-        codes = TTFont(path, lazy=True).getBestCmap()
-        font = ImageFont.truetype(str(path), _TYPE, layout_engine=ImageFont.Layout.BASIC)
+        content = path.read_bytes()
+        codes = TTFont(io.BytesIO(content), lazy=True).getBestCmap()
+        font = ImageFont.truetype(io.BytesIO(content), _TYPE, layout_engine=ImageFont.Layout.BASIC)
         prefixes = tuple(f"{prefix} " for prefix in SYSTEMS.values())
         letters = [chr(code) for code in codes if unicodedata.name(chr(code), "").startswith(prefixes)]
         drawn = {letter: _rendered(font, letter) for letter in letters if _is_plain(letter)}

@@ -88,7 +88,7 @@ def _ink(members: Archive, path: Path, name: str) -> Bool[np.ndarray, "105 105"]
         if image.size != (_DRAWN_SIDE, _DRAWN_SIDE):
             raise ValueError(f"{image.size[0]}x{image.size[1]} pixels")
         return ~np.asarray(image.convert("1", dither=Image.Dither.NONE))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise DamagedFileError(f"{path}: {name} is not a drawing of 105x105 pixels ({error}); fetch it again") from None
 
 

@@ -3,7 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Iterator
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from fewshot.data.pack import Item
-from fewshot.errors import DamagedFileError
+from fewshot.errors import DamagedFileError, DataError
 from fewshot.files import write_bytes
 
 FILES = ("digits.csv.gz",)
@@ -20,8 +20,11 @@ DIGITS = 1797
 
 def fetch(raw: Path) -> None:
     """Copy the file that comes with scikit-learn."""
-    content = resources.files("sklearn.datasets").joinpath("data", FILES[0]).read_bytes()
-    write_bytes(raw / FILES[0], content)
+    # Found, not imported, because that takes seconds.
+    found = find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise DataError("the digits come with scikit-learn, and it is not there; install scikit-learn")
+    write_bytes(raw / FILES[0], (Path(found.origin).parent / "datasets" / "data" / FILES[0]).read_bytes())
 
 
 def read(raw: Path) -> Iterator[Item]:

@@ -13,11 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import torch
 from fontTools.ttLib import TTFont, TTLibError  # type: ignore[import-untyped]
 from jaxtyping import Bool, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
-from torchvision.transforms import functional as transforms
 
 from fewshot.data.pack import Item
 from fewshot.errors import DamagedFileError, DataError
@@ -162,6 +160,9 @@ def _letters(prefix: str, faces: dict[str, dict[str, Image.Image]]) -> list[str]
 
 def _drawings(letter: str, faces: dict[str, dict[str, Image.Image]]) -> Iterator[tuple[str, np.ndarray]]:
     """DRAWINGS images [1, 28, 28] of a letter, through all faces that have it, each in its own hand."""
+    import torch  # here, because it takes seconds and only drawing needs it
+    from torchvision.transforms import functional as transforms
+
     index = np.arange(DRAWINGS * _NUMBERS, dtype=np.uint64).reshape(DRAWINGS, _NUMBERS)
     random = bits(key_of(0, f"glyph {ord(letter)}"), index, slot=0)
     hands = (random >> np.uint64(11)).astype(np.float64) / 2**53

@@ -1,0 +1,122 @@
+"""DVC: the lock is current, a fresh copy reproduces it, deleted data comes back, nothing leaves the project."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+STAGES = ("download", "pack", "split")
+Dvc = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def copy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What git tracks of the data layer, in a folder without git and without data."""
+    copy = tmp_path_factory.mktemp("copy") / "project"
+    shutil.copytree(root / "fewshot", copy / "fewshot", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "dvc.lock", "params.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(root / name, copy / name)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def dvc(copy: Path, home: Path) -> Dvc:
+    """Run dvc in the copy with a home of its own; returns what it printed."""
+    foreign = ("DVC_", "XDG_", "FEWSHOT_", "PYTHONPATH")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    # `cmd: python ...` takes the PATH's interpreter.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "dvc", *arguments]
+        environment = kept | {"PATH": path, "HOME": str(home)}
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    # An unpacked tarball has no git.
+    run("config", "--local", "core.no_scm", "true")
+    return run
+
+
+def lock(folder: Path) -> dict[str, Any]:
+    return yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """Path -> md5 of everything that the stages of a lock file made."""
+    return {out["path"]: out["md5"] for stage in lock(folder).values() for out in stage["outs"]}
+
+
+def files(folder: Path) -> dict[Path, tuple[int, str]]:
+    """Time of change and digest of every file of a folder."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: (path.stat().st_mtime_ns, hashlib.md5(path.read_bytes()).hexdigest()) for path in found}
+
+
+def test_the_lock_covers_the_datasets_that_need_no_network(root: Path) -> None:
+    assert set(lock(root)) == {f"{stage}@{dataset}" for stage in STAGES for dataset in ("glyphs", "digits")}
+
+
+def test_the_lock_belongs_to_the_code_and_settings_in_the_tree(root: Path) -> None:
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    for name, stage in lock(root).items():
+        for dependency in stage.get("deps", []):
+            if not dependency["path"].startswith("data/"):
+                md5 = hashlib.md5((root / dependency["path"]).read_bytes()).hexdigest()
+                assert md5 == dependency["md5"], f"{name}: {dependency['path']} changed; run: dvc repro {name}"
+        for key, value in stage.get("params", {}).get("params.yaml", {}).items():
+            assert value == params[key.split(".")[0]][key.split(".")[1]], f"{key} changed; run: dvc repro {name}"
+
+
+def test_every_stage_depends_on_its_code_and_its_input(root: Path) -> None:
+    for name, stage in lock(root).items():
+        step, dataset = name.split("@")
+        paths = {dependency["path"] for dependency in stage["deps"]}
+        if step != "split":
+            assert f"fewshot/data/sources/{dataset}.py" in paths
+        if step != "download":
+            before = {"pack": "raw", "split": "pack"}[step]
+            assert f"data/{dataset}/{before}" in paths
+
+
+@pytest.mark.slow
+def test_one_dataset_is_made_alone_pushed_and_pulled_back(root: Path, copy: Path, home: Path, dvc: Dvc) -> None:
+    dvc("repro", "split@digits")
+    assert [path.name for path in (copy / "data").iterdir()] == ["digits"]
+    assert outputs(copy) == outputs(root)
+    made = {path: md5 for path, (_, md5) in files(copy / "data").items()}
+    assert len(made) == 6
+
+    dvc("push", "split@digits", "pack@digits", "download@digits")
+    shutil.rmtree(copy / "data")
+    shutil.rmtree(copy / ".dvc" / "cache")
+    dvc("pull", "split@digits", "pack@digits", "download@digits")
+    assert {path: md5 for path, (_, md5) in files(copy / "data").items()} == made
+
+    before = files(copy / "data")
+    assert "are up to date" in dvc("repro", "split@digits")
+    assert files(copy / "data") == before
+    assert not list(home.rglob("*")), "something was written to the user's home"
+
+
+@pytest.mark.slow
+def test_a_fresh_copy_makes_glyphs_to_the_committed_byte(root: Path, copy: Path, home: Path, dvc: Dvc) -> None:
+    shutil.rmtree(copy / "data" / "glyphs", ignore_errors=True)
+    dvc("repro", "--force", "split@glyphs")
+    assert outputs(copy) == outputs(root)
+    assert (copy / "dvc.lock").read_text() == (root / "dvc.lock").read_text()
+    assert not list(home.rglob("*")), "something was written to the user's home"

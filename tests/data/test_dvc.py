@@ -68,7 +68,8 @@ def files(folder: Path) -> dict[Path, tuple[int, str]]:
 
 
 def test_the_lock_covers_the_datasets_that_need_no_network(root: Path) -> None:
-    assert set(lock(root)) == {f"{stage}@{dataset}" for stage in STAGES for dataset in ("glyphs", "digits")}
+    # More than these are there once a user has prepared another dataset.
+    assert set(lock(root)) >= {f"{stage}@{dataset}" for stage in STAGES for dataset in ("glyphs", "digits")}
 
 
 def test_the_lock_belongs_to_the_code_and_settings_in_the_tree(root: Path) -> None:

@@ -25,19 +25,23 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A mirror whose archives hold 4 drawings of 2 characters each, and an omniglot that expects just these."""
     numbers = np.random.default_rng(0)
     expected: dict[str, list[omniglot.Drawing]] = {}
+    digests: dict[str, str] = {}
     folder = tmp_path / "mirror"
     folder.mkdir()
     for archive in omniglot.ARCHIVES:
-        expected[archive] = []
+        expected[archive], lines = [], ""
         with zipfile.ZipFile(folder / f"{archive}.zip", "w") as file:
             for k in range(4):
                 paper = numbers.random((105, 105)) < 0.9
                 path = f"{archive}/{NAMES[k // 2]}/000{k // 2}_{k % 2 + 1:02}.png"
                 file.writestr(path, png(paper))
-                prefix = hashlib.sha256(np.packbits(paper).tobytes()).digest()[:3]
+                digest = hashlib.sha256(np.packbits(paper).tobytes())
+                lines += f"{path} {digest.hexdigest()}\n"
                 name = NAMES[k // 2].replace("Greek", archive)
-                expected[archive].append(omniglot.Drawing(name, path, prefix))
+                expected[archive].append(omniglot.Drawing(name, path, digest.digest()[:3]))
+        digests[archive] = hashlib.sha256(lines.encode()).hexdigest()
     monkeypatch.setattr(omniglot, "drawings", expected.__getitem__)
+    monkeypatch.setattr(omniglot, "digest_of", digests.__getitem__)
     monkeypatch.setenv(MIRROR, str(folder))
     return folder
 
@@ -112,6 +116,12 @@ def test_a_container_packed_anew_passes_and_a_wrong_drawing_is_named(tmp_path: P
     with pytest.raises(DamagedFileError, match=rf"{name} is not Omniglot's drawing"):
         prepare.download("omniglot", tmp_path / "other")
     assert [p.name for p in (tmp_path / "other" / "omniglot" / "raw").iterdir()] == ["images_background.zip"]
+
+
+def test_a_drawing_whose_short_digest_fits_by_chance_is_found(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(omniglot, "digest_of", lambda archive: "0" * 64)
+    with pytest.raises(DamagedFileError, match="a drawing is not Omniglot's, though its short digest fits"):
+        omniglot.verify(mirror / "images_background.zip", "images_background")
 
 
 def test_a_missing_corrupt_or_foreign_drawing_is_named(tmp_path: Path, mirror: Path) -> None:

@@ -119,5 +119,5 @@ def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str,
 
 def prepare_environment(home: Home) -> None:
     """Set `environment(home)` in this process. Call it before prefect or mlflow is imported: they read it then."""
-    home.state.mkdir(parents=True, exist_ok=True)
+    home.prefect.mkdir(parents=True, exist_ok=True)  # Prefect makes its home, but not the folder above it
     os.environ.update(environment(home))

@@ -17,6 +17,7 @@ from fewshot.classifier import FewShotClassifier
 # MLflow asks for type hints on `predict` to derive a schema; the signature of the logged model says more. Recorded,
 # because it switches its warning on again whatever filter is set.
 with warnings.catch_warnings(record=True):
+    warnings.simplefilter("ignore")
 
     class FewShotModel(PythonModel):  # type: ignore[misc]
         """Learns the classes of each call's support set, then answers its queries."""

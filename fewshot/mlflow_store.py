@@ -26,8 +26,9 @@ def mlflow_errors(home: Home) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        first = str(error).strip().splitlines()[0]
-        raise RegistryError(f"MLflow at {home.tracking_uri} does not do what was asked: {first}") from error
+        # SQLAlchemy begins with a remark in brackets about itself, then says what is wrong.
+        lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as")]
+        raise RegistryError(f"MLflow at {home.tracking_uri}: {lines[0] if lines else error!r}") from error
 
 
 def connect(home: Home) -> "MlflowClient":
@@ -40,8 +41,8 @@ def connect(home: Home) -> "MlflowClient":
     home.mlflow.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(home.tracking_uri)
     mlflow.set_registry_uri(home.tracking_uri)
-    client = mlflow.MlflowClient(home.tracking_uri, home.tracking_uri)
     with mlflow_errors(home), FileLock(home.lock("mlflow"), timeout=_WAIT_S):
+        client = mlflow.MlflowClient(home.tracking_uri, home.tracking_uri)
         client.search_experiments(max_results=1)
         client.search_registered_models(max_results=1)
     return client

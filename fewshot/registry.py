@@ -61,7 +61,13 @@ def model_folder(home: Home, model: str) -> Path:
     import mlflow
 
     with mlflow_errors(home):
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=model)) / "artifacts" / "model"
+        logged = Path(mlflow.artifacts.download_artifacts(artifact_uri=model))
+    folders = [file.parent for file in logged.glob("artifacts/*/model.json")]
+    if len(folders) != 1:
+        raise RegistryError(
+            f"{model} is no model of this program (no model.json in it); fewshot ui shows those that are"
+        )
+    return folders[0]
 
 
 def _find(client: "MlflowClient", name: str, identity: str) -> Any:
@@ -83,7 +89,9 @@ def _log_model(client: "MlflowClient", folder: Path, run_id: str) -> str:
     # Made here, because MLflow would put it into the experiment of its thread-local active run.
     experiment = client.get_run(run_id).info.experiment_id
     model_id = client.create_logged_model(experiment, name="model", source_run_id=run_id).model_id
+    # Recorded as well as ignored: MLflow switches some of its warnings on again whatever filter is set.
     with warnings.catch_warnings(record=True):
+        warnings.simplefilter("ignore")
         info = Model.log(
             artifact_path=None,
             flavor=mlflow.pyfunc,

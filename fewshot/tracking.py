@@ -16,7 +16,7 @@ import psutil  # type: ignore[import-untyped]
 
 from fewshot.config import Settings
 from fewshot.errors import Interrupted, RegistryError
-from fewshot.files import read_json
+from fewshot.files import canonical_json, read_json
 from fewshot.home import Home
 from fewshot.keys import flatten
 from fewshot.lineage import Lineage
@@ -216,11 +216,15 @@ def _log_dataset(client: "MlflowClient", run_id: str, dataset: "Dataset", contex
     from mlflow.entities import Dataset as LoggedDataset
     from mlflow.entities import DatasetInput, InputTag
 
+    # MLflow keeps one input of the same name and digest for a run, so that the test episodes go by their own.
+    name, digest = f"{dataset.name}/{dataset.split.name}", dataset.digest
+    if context == "evaluation":
+        name, digest = f"{name} test episodes", dataset.split.episodes_digest
     logged = LoggedDataset(
-        name=f"{dataset.name}/{dataset.split.name}",
-        digest=dataset.digest[:_DIGEST_LENGTH],
+        name=name,
+        digest=digest[:_DIGEST_LENGTH],
         source_type="dvc",
-        source=f'{{"path": "data/{dataset.name}", "episodes_sha256": "{dataset.split.episodes_digest}"}}',
+        source=canonical_json({"path": f"data/{dataset.name}", "sha256": digest}),
     )
     client.log_inputs(run_id, [DatasetInput(logged, [InputTag("mlflow.data.context", context)])])
     client.set_tag(run_id, f"fewshot.episodes_sha256.{dataset.name}", dataset.split.episodes_digest)

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -39,7 +39,9 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Ca
         running["MLflow"] = _start(_mlflow_command(home, mlflow_port), home.mlflow / "server.log")
         # The lock that `fewshot run` holds while its own server brings a new database up to date.
         with FileLock(home.lock("prefect")):
-            running["Prefect"] = _start(_prefect_command(prefect_port), home.prefect / "server.log")
+            # The page asks this address; it would ask port 4200 whatever the server's own port is.
+            variables = {"PREFECT_SERVER_UI_API_URL": api}
+            running["Prefect"] = _start(_prefect_command(prefect_port), home.prefect / "server.log", variables)
             _wait("Prefect", running["Prefect"], f"{api}/health", home.prefect / "server.log")
         _wait("MLflow", running["MLflow"], f"http://{HOST}:{mlflow_port}/health", home.mlflow / "server.log")
         write_bytes(note, f"{api}\n".encode())
@@ -76,10 +78,17 @@ def _prefect_command(port: int) -> list[str]:
     return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
 
 
-def _start(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
+def _start(command: list[str], log: Path, variables: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
     with log.open("ab") as file:
         # A session of its own: Ctrl-C reaches this process alone, which then stops each server with all it started.
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+        return subprocess.Popen(
+            command,
+            env={**os.environ, **(variables or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
 
 
 def _wait(name: str, process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:

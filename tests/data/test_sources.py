@@ -35,7 +35,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 paper = numbers.random((105, 105)) < 0.9
                 path = f"{archive}/{NAMES[k // 2]}/000{k // 2}_{k % 2 + 1:02}.png"
                 file.writestr(path, png(paper))
-                digest = hashlib.sha256(np.packbits(paper).tobytes())
+                digest = hashlib.sha256(png(paper))
                 lines += f"{path} {digest.hexdigest()}\n"
                 name = NAMES[k // 2].replace("Greek", archive)
                 expected[archive].append(omniglot.Drawing(name, path, digest.digest()[:3]))
@@ -124,7 +124,18 @@ def test_a_drawing_whose_short_digest_fits_by_chance_is_found(mirror: Path, monk
         omniglot.verify(mirror / "images_background.zip", "images_background")
 
 
-def test_a_missing_corrupt_or_foreign_drawing_is_named(tmp_path: Path, mirror: Path) -> None:
+def test_an_archive_with_the_official_md5_is_taken_as_it_is(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = mirror / "images_background.zip"
+    rewrite(path, {"images_background/Greek/character01/0000_02.png": b"other"})
+    with pytest.raises(DamagedFileError, match="is not Omniglot's drawing"):
+        omniglot.verify(path, "images_background")
+    monkeypatch.setattr(omniglot, "official_md5", lambda archive: hashlib.md5(path.read_bytes()).hexdigest())
+    omniglot.verify(path, "images_background")
+
+
+def test_a_missing_corrupt_or_foreign_drawing_is_named(
+    tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = "images_background/Greek/character01/0000_02.png"
     path = mirror / "images_background.zip"
     with zipfile.ZipFile(path) as file:
@@ -137,8 +148,13 @@ def test_a_missing_corrupt_or_foreign_drawing_is_named(tmp_path: Path, mirror: P
     }
     for message, content in wrong.items():
         rewrite(path, {name: content})
-        with pytest.raises(DamagedFileError, match=message) as error:
+        with pytest.raises(DamagedFileError, match="it has no" if content is None else "is not Omniglot's") as error:
             omniglot.verify(path, "images_background")
+        assert name in str(error.value)
+        # Past the check, as one with the official MD5 would be, the pack stage still names it.
+        monkeypatch.setattr(omniglot, "ARCHIVES", ("images_background",))
+        with pytest.raises(DamagedFileError, match=message) as error:
+            list(omniglot.read(mirror))
         assert name in str(error.value)
         rewrite(path, {name: whole})
 

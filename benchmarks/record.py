@@ -1,0 +1,69 @@
+"""Write down what a finished `fewshot run PRESET` reached: benchmarks/results/PRESET.json.
+
+    fewshot run omniglot-protonet-5w1s
+    python benchmarks/record.py omniglot-protonet-5w1s
+
+Everything is read from the records of that run, so a number can't stand here without a run behind it.
+"""
+
+import json
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fewshot.config import load_settings
+from fewshot.files import canonical_json, read_json
+from fewshot.home import find_home
+from flows.cache import last_run
+
+PACKAGES = ("torch", "torchvision", "numpy", "prefect", "mlflow", "dvc")
+
+
+def record(preset: str) -> dict[str, Any]:
+    """Command, settings, data, weights, versions, machine, time and every result of a preset's last run."""
+    home = find_home()
+    steps = last_run(home, preset)
+    if not {"meta-train", "evaluate"} <= steps.keys():
+        sys.exit(f"error: {preset} has not run here; run: fewshot run {preset}")
+    training, evaluation = steps["meta-train"]["record"], steps["evaluate"]["record"]
+    model = read_json(home.state / training["model"] / "model.json", "run it again")
+    if canonical_json(model["settings"]["train"]) != canonical_json(load_settings(preset).plain()["train"]):
+        sys.exit(f"error: the last run of {preset} had other settings; run: fewshot run {preset}")
+    return {
+        "command": f"fewshot run {preset}",
+        "results": {
+            name: {"accuracy": round(one["accuracy"], 5), "interval": round(one["interval"], 5), "episodes": one["episodes"]}
+            for name, one in evaluation["results"].items()
+        },
+        "training_seconds": round(training["seconds"], 1),
+        "steps": training["steps"],
+        "best_step": training["best_step"],
+        "seed": model["settings"]["seed"],
+        "settings": model["settings"],
+        "weights_sha256": training["weights_sha256"],
+        "data": {key: model["data"][key] for key in ("dataset", "split", "digest")},
+        "validation_curve": [
+            [point["step"], round(point["val_accuracy"], 4), round(point["val_interval"], 4)]
+            for point in read_json(home.state / training["history"], "run it again")["points"]
+            if "val_accuracy" in point
+        ],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "machine": f"{os.cpu_count()} cores, {training['device']}, {training['precision']}",
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Record each preset named on the command line."""
+    folder = Path(__file__).parent / "results"
+    folder.mkdir(exist_ok=True)
+    for preset in sys.argv[1:] or sys.exit("usage: python benchmarks/record.py PRESET ..."):
+        file = folder / f"{preset}.json"
+        file.write_text(json.dumps(record(preset), indent=1) + "\n", encoding="utf-8")
+        print(f"wrote {file}")
+
+
+if __name__ == "__main__":
+    main()

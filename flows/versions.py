@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def _dvc(home: Home, *arguments: str) -> str:
 
 def _run(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
     # Stages import the library of this project, wherever the package was imported from.
-    variables = environment(home)
+    variables = {**os.environ, **environment(home)}
     variables["PYTHONPATH"] = str(home.project)
     return subprocess.run(
         [sys.executable, "-m", "dvc", *arguments], cwd=home.project, env=variables, capture_output=True, text=True
@@ -105,7 +106,7 @@ def _error(arguments: tuple[str, ...], stderr: str) -> DataError | PipelineError
     own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     said = own or [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:] or ["?"]
     message = f"dvc {' '.join(arguments)} failed: {said[0]}"
-    may_pass = re.search(r"download@|is busy|Unable to acquire lock", stderr)
+    may_pass = re.search(r"after \d+ tries|is busy|Unable to acquire lock", stderr)
     return PipelineError(message) if may_pass else DataError(message)
 
 

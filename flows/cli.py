@@ -139,7 +139,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = app(args=arguments, standalone_mode=False)
-        return status if isinstance(status, int) else 0
+        # Typer itself turns Ctrl-C into this status, and says nothing.
+        return _report(typer.Abort()) if status == INTERRUPTED else int(status or 0)
     except Exception as error:
         return _report(error)
     except KeyboardInterrupt:

@@ -33,11 +33,11 @@ def prefect_api(home: Home) -> Iterator[Callable[[], None]]:
     """Sets PREFECT_API_URL. Import what is heavy inside the block, then call what is given: it waits till the API
     answers.
 
-    An API that the user named, or that of a running `fewshot ui`, is used as it is. Raises PipelineError if ours does
-    not start.
+    An API that the user named, or that of a running `fewshot ui`, is used as it is. Raises PipelineError if it does
+    not answer, or if ours does not start.
     """
-    if os.environ.get("PREFECT_API_URL"):
-        yield lambda: None
+    if given := os.environ.get("PREFECT_API_URL"):
+        yield lambda: _check(given)
         return
     if shared := running_api(home):
         os.environ["PREFECT_API_URL"] = shared
@@ -56,6 +56,15 @@ def prefect_api(home: Home) -> Iterator[Callable[[], None]]:
         yield lambda: _wait(server, port, log, lock)
     finally:
         lock.release(force=True)
+
+
+def _check(url: str) -> None:
+    try:
+        httpx.get(f"{url}/health", timeout=20)
+    except httpx.HTTPError as error:
+        raise PipelineError(
+            f"Prefect at PREFECT_API_URL={url} does not answer ({error}); start it, or unset PREFECT_API_URL"
+        ) from None
 
 
 def running_api(home: Home) -> str | None:

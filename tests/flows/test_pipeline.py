@@ -3,12 +3,14 @@
 import os
 import shutil
 import signal
-import time
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import psutil
 import pytest
 import yaml
-from conftest import TINY, run_tiny
+from project_copy import TINY, run_tiny, wait_for
 
 from fewshot.errors import UsageError
 from fewshot.home import Home, environment
@@ -21,11 +23,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
+PRESET = "glyphs-protonet-5w1s"
+ALL = ["prepare glyphs", "meta-train", "evaluate", "register"]
+
 
 def run(*overrides: str) -> dict[str, Any]:
     from flows.pipeline import pipeline
 
-    return pipeline("glyphs-protonet-5w1s", [*TINY, *overrides])
+    return pipeline(PRESET, [*TINY, *overrides])
 
 
 def ran(summary: dict[str, Any]) -> list[str]:
@@ -42,129 +47,155 @@ def versions(home: Home) -> list[Any]:
     return list(connect(home).search_model_versions("name = 'glyphs-protonet'"))
 
 
-def test_each_step_runs_when_and_only_when_something_it_uses_changed(home: Home) -> None:
-    first = run()
-    assert ran(first) == ["prepare glyphs", "meta-train", "evaluate", "register"]
-    assert (first["version"], first["aliases"]) == ("1", ["champion"])
-    assert set(first["results"]) == {"glyphs/5w1s", "glyphs/5w5s"}
+class Lived(NamedTuple):
+    """A state folder in which a preset ran, ran again, and ran with another evaluation."""
 
-    second = run()
-    assert ran(second) == []
-    assert second["results"] == first["results"]
-    assert len(versions(home)) == len(runs(home)) == 1
-
-    third = run("evaluate.episodes=5")
-    assert ran(third) == ["evaluate", "register"]
-    assert (third["version"], third["aliases"]) == ("2", ["challenger"])
-    assert third["run_id"] != first["run_id"], "the first run keeps its own evaluation"
-
-    assert ran(run("register.model=mine")) == ["register"]
-    assert ran(run()) == [], "the first settings again: their results are still stored"
+    home: Home
+    first: dict[str, Any]
+    again: dict[str, Any]
+    other: dict[str, Any]
 
 
-def test_a_run_is_complete_whether_or_not_its_training_was_cached(home: Home) -> None:
-    summaries = [run(), run("evaluate.episodes=5")]
-    client = connect(home)
-    for summary, episodes in zip(summaries, ("4", "5"), strict=True):
+@pytest.fixture(scope="module")
+def lived(template: Path, tmp_path_factory: pytest.TempPathFactory, servers: Any) -> Iterator[Lived]:
+    from conftest import at_home
+
+    with at_home(Home(template, tmp_path_factory.mktemp("lived") / "state"), servers) as home:
+        yield Lived(home, run(), run(), run("evaluate.episodes=5"))
+
+
+def test_the_first_run_does_everything_and_makes_a_champion(lived: Lived) -> None:
+    assert ran(lived.first) == ALL
+    assert (lived.first["model"], lived.first["version"], lived.first["aliases"]) == (
+        "glyphs-protonet",
+        "1",
+        ["champion"],
+    )
+    assert set(lived.first["results"]) == {"glyphs/5w1s", "glyphs/5w5s"}
+
+
+def test_the_same_again_is_cached_and_registers_nothing(lived: Lived) -> None:
+    assert ran(lived.again) == []
+    assert lived.again["results"] == lived.first["results"]
+    assert (lived.again["version"], lived.again["run_id"]) == (lived.first["version"], lived.first["run_id"])
+    assert len(versions(lived.home)) == len(runs(lived.home)) == 2, "of the first and the other"
+
+
+def test_another_evaluation_runs_evaluate_and_register_only(lived: Lived) -> None:
+    assert ran(lived.other) == ["evaluate", "register"]
+    assert (lived.other["version"], lived.other["aliases"]) == ("2", ["challenger"])
+    assert lived.other["run_id"] != lived.first["run_id"], "the first run keeps its own evaluation"
+
+
+def test_a_run_is_complete_whether_or_not_its_training_was_cached(lived: Lived) -> None:
+    client = connect(lived.home)
+    for summary, episodes in ((lived.first, "4"), (lived.other, "5")):
         found = client.get_run(summary["run_id"])
-        assert found.info.status == "FINISHED"
-        assert found.info.run_name == "glyphs-protonet-5w1s"
+        assert (found.info.status, found.info.run_name) == ("FINISHED", "glyphs-protonet-5w1s")
         assert found.data.params["evaluate.episodes"] == episodes
-        assert found.data.metrics["test/glyphs/5w1s/accuracy"] == summary["results"]["glyphs/5w1s"]["accuracy"]
-        assert found.data.metrics["test/glyphs/5w1s/interval"] == summary["results"]["glyphs/5w1s"]["interval"]
+        for kind in ("accuracy", "interval"):
+            assert found.data.metrics[f"test/glyphs/5w1s/{kind}"] == summary["results"]["glyphs/5w1s"][kind]
         curve = client.get_metric_history(summary["run_id"], "train/loss")
         assert [point.step for point in curve] == [2, 4]
         assert "validation/accuracy" in found.data.metrics
-        assert {"fewshot.data_digest", "fewshot.code_key", "fewshot.lock_key", "fewshot.git_commit"} <= set(
-            found.data.tags
-        )
+        origin = {"data_digest", "code_key", "lock_key", "git_commit", "git_dirty", "flow_run"}
+        assert {f"fewshot.{name}" for name in origin} <= set(found.data.tags)
         inputs = {(entry.dataset.name, entry.tags[0].value) for entry in found.inputs.dataset_inputs}
         assert inputs == {("glyphs/scripts", "training"), ("glyphs/scripts test episodes", "evaluation")}
         files = {file.path for file in client.list_artifacts(summary["run_id"])}
         assert {"training_curve.png", "history.json", "evaluation", "confusion"} <= files
-    assert len(runs(home)) == 2
 
 
-def test_a_version_can_be_traced_to_its_origin(home: Home) -> None:
-    summary = run()
-    version = connect(home).get_model_version_by_alias("glyphs-protonet", "champion")
-    assert version.run_id == summary["run_id"]
+def test_a_version_can_be_traced_to_its_origin(lived: Lived) -> None:
+    version = connect(lived.home).get_model_version_by_alias("glyphs-protonet", "champion")
+    assert version.run_id == lived.first["run_id"]
     for digest in ("weights_sha256", "data_digest", "code_key"):
         assert len(version.tags[f"fewshot.{digest}"]) == 64
     assert "±" in version.tags["test/glyphs/5w1s"]
 
 
-def test_a_deleted_mlflow_database_is_filled_again_without_training(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = run()
-    weights = next(home.state.glob("training/*/model/weights.safetensors"))
-    written = weights.stat().st_mtime_ns
-    # From another folder on, as this process keeps the deleted file open.
-    moved = Home(home.project, home.state.rename(home.state.with_name("moved")))
-    shutil.rmtree(moved.mlflow)
-    out, err = run_tiny(moved, **environment(moved, {"PATH": os.environ["PATH"]})).communicate(timeout=300)
-    assert [line.split()[-3] for line in out.splitlines()[1:5]] == ["cached", "ran", "ran", "ran"], out + err
-    weights = next(moved.state.glob("training/*/model/weights.safetensors"))
-    assert weights.stat().st_mtime_ns == written, "nothing was trained"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{moved.mlflow / 'mlflow.db'}")
-    (healed,) = runs(moved)
-    assert healed.info.run_id != first["run_id"]
-    assert healed.data.metrics["test/glyphs/5w1s/accuracy"] == first["results"]["glyphs/5w1s"]["accuracy"]
-    curve = connect(moved).get_metric_history(healed.info.run_id, "train/loss")
-    assert [point.step for point in curve] == [2, 4]
-    assert len(versions(moved)) == 1
+def test_the_result_is_a_table_in_prefect(lived: Lived) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["result"])))
+    assert found
+    assert all("| glyphs, 5-way 1-shot |" in artifact.data and "±" in artifact.data for artifact in found)
 
 
-def test_deleted_weights_are_trained_again_to_the_same_numbers(home: Home) -> None:
-    first = run()
-    shutil.rmtree(home.state / "training")
+def test_why_names_what_changed(lived: Lived) -> None:
+    from flows.why import why
+
+    now = [*TINY, "evaluate.episodes=5"]
+    assert [verdict.reasons for verdict in why(lived.home, PRESET, now)] == [()] * 4
+    found = {verdict.label: verdict for verdict in why(lived.home, PRESET, [*now, "train.steps=5"])}
+    assert found["prepare glyphs"].reasons == ()
+    assert found["meta-train"].reasons == ("setting train.steps: 4 -> 5",)
+    assert found["evaluate"].reasons == found["register"].reasons == ("meta-train comes before it",)
+    (verdict,) = why(lived.home, PRESET, TINY, "evaluate")
+    assert verdict.reasons == ("setting evaluate.episodes: 5 -> 4",)
+    assert verdict.stored, "the first run had just these"
+    never = why(lived.home, "omniglot-maml-5w1s", [])
+    assert {verdict.reasons for verdict in never} == {("it has not run for this preset yet",)}
+    with pytest.raises(UsageError, match="unknown step 'trian'; did you mean 'train'"):
+        why(lived.home, PRESET, TINY, "trian")
+
+
+def test_deleted_weights_are_trained_again_to_the_same_numbers(lived: Lived) -> None:
+    shutil.rmtree(lived.home.state / "training")
     again = run()
     assert "meta-train" in ran(again)
-    assert again["results"] == first["results"]
-    assert len(versions(home)) == 1, "the same weights and results make no second version"
+    assert again["results"] == lived.first["results"]
+    assert len(versions(lived.home)) == 2, "the same weights and results make no further version"
+    assert ran(run()) == []
+
+
+@pytest.mark.slow
+def test_a_deleted_mlflow_database_is_filled_again_without_training(lived: Lived, tmp_path: Path) -> None:
+    # In another folder and process, as this one keeps the file open.
+    moved, first = Home(lived.home.project, tmp_path / "moved"), lived.first
+    shutil.copytree(lived.home.state, moved.state)
+    shutil.rmtree(moved.mlflow)
+    written = next(moved.state.glob("training/*/model/weights.safetensors")).stat().st_mtime_ns
+    elsewhere = environment(moved, {"PATH": os.environ["PATH"]})
+    out, err = run_tiny(moved, **elsewhere).communicate(timeout=300)
+    assert [line.split()[-3] for line in out.splitlines()[1:5]] == ["cached", "ran", "ran", "ran"], out + err
+    assert next(moved.state.glob("training/*/model/weights.safetensors")).stat().st_mtime_ns == written
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", elsewhere["MLFLOW_TRACKING_URI"])
+        (healed,) = runs(moved)
+        assert healed.info.run_id != first["run_id"]
+        assert healed.data.metrics["test/glyphs/5w1s/accuracy"] == first["results"]["glyphs/5w1s"]["accuracy"]
+        curve = connect(moved).get_metric_history(healed.info.run_id, "train/loss")
+        assert [point.step for point in curve] == [2, 4]
+        assert len(versions(moved)) == 1
 
 
 def test_new_data_runs_everything_again(own_home: Home) -> None:
+    from flows.why import why
+
     first = run()
     params = own_home.project / "params.yaml"
     params.write_text(params.read_text().replace("seed: 0", "seed: 1"))
-    from flows.why import why
-
-    assert "params.yaml" in why(own_home, "glyphs-protonet-5w1s", TINY)[0].reasons[0]
+    assert "params.yaml" in why(own_home, PRESET, TINY)[0].reasons[0]
     again = run()
-    assert ran(again) == ["prepare glyphs", "meta-train", "evaluate", "register"]
+    assert ran(again) == ALL
     assert again["results"] != first["results"]
     assert ran(run()) == []
 
 
-def test_other_bytes_from_the_same_inputs_are_said_and_taken(
-    own_home: Home, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_bytes_from_the_same_inputs_are_said_and_taken(own_home: Home) -> None:
+    from flows import versions as dvc
+
     lock = own_home.project / "dvc.lock"
     stages = yaml.safe_load(lock.read_text())
     stages["stages"]["split@glyphs"]["outs"][0]["md5"] = "0" * 32 + ".dir"
     lock.write_text(yaml.safe_dump(stages))
-    assert ran(run()) == ["prepare glyphs", "meta-train", "evaluate", "register"]
-    assert "same inputs, but other bytes than dvc.lock had (split)" in capsys.readouterr().err
-    assert ran(run()) == []
-
-
-def test_why_names_what_changed(home: Home) -> None:
-    from flows.why import why
-
-    preset = "glyphs-protonet-5w1s"
-    assert why(home, preset, TINY)[1].reasons == ("it has not run for this preset yet",)
-    run()
-    assert [verdict.reasons for verdict in why(home, preset, TINY)] == [()] * 4
-    found = {verdict.label: verdict.reasons for verdict in why(home, preset, [*TINY, "train.steps=5"])}
-    assert found["prepare glyphs"] == ()
-    assert found["meta-train"] == ("setting train.steps: 4 -> 5",)
-    assert found["evaluate"] == found["register"] == ("meta-train comes before it",)
-    shutil.rmtree(home.mlflow)
-    assert "was deleted or changed" in why(home, preset, TINY, "train")[0].reasons[0]
-    with pytest.raises(UsageError, match="unknown step 'trian'; did you mean 'train'"):
-        why(home, preset, TINY, "trian")
+    assert list(dvc.stale(own_home, ["glyphs"])) == ["glyphs"]
+    assert "same inputs, but other bytes than dvc.lock had (split)" in dvc.prepare(own_home, "glyphs")
+    assert dvc.stale(own_home, ["glyphs"]) == {}
+    assert dvc.locked(own_home, "glyphs")["data/glyphs/split"] != "0" * 32 + ".dir"
 
 
 @pytest.mark.slow
@@ -175,9 +206,9 @@ def test_a_changed_line_of_the_backbone_trains_again_and_a_comment_does_not(own_
         assert process.returncode == 0, out + err
         return [line.split("  ")[1].strip() for line in out.splitlines() if " ran " in line]
 
+    run()  # the same code, although from another folder and in another process
     backbone = own_home.project / "fewshot" / "backbones" / "conv4.py"
     text = backbone.read_text()
-    assert steps() == ["prepare glyphs", "meta-train", "evaluate", "register"]
     backbone.write_text(f"# A comment.\n{text}\n\n# Another.\n")
     assert steps() == []
     backbone.write_text(f"{text}\n\n_UNUSED = 1\n")
@@ -187,41 +218,38 @@ def test_a_changed_line_of_the_backbone_trains_again_and_a_comment_does_not(own_
 @pytest.mark.slow
 def test_two_pipelines_at_once_on_a_new_state_both_succeed(own_home: Home) -> None:
     # Each with its own embedded server, on databases that neither has made yet.
+    shutil.rmtree(own_home.state)
     both = [run_tiny(own_home, f"seed={seed}", PREFECT_API_URL="") for seed in (1, 2)]
     for process in both:
         out, err = process.communicate(timeout=400)
         assert process.returncode == 0, out + err
         assert "Traceback" not in err
-    assert {version.version for version in versions(own_home)} == {1, 2} or len(versions(own_home)) == 2
+    assert sorted(version.version for version in versions(own_home)) == [1, 2]
 
 
 @pytest.mark.slow
-def test_a_killed_run_does_not_stay_running(home: Home) -> None:
-    process = run_tiny(home, "train.steps=100000", "train.checkpoint_every=5")
-    _wait_for(lambda: list(home.state.glob("training/*/checkpoint-*")), process)
+def test_killed_and_interrupted_runs_do_not_stay_running_and_lose_nothing(home: Home) -> None:
+    def start(**variables: str) -> Any:
+        return run_tiny(home, "train.steps=100000", "train.checkpoint_every=5", **variables)
+
+    def steps_done() -> int:
+        return max((int(file.name.split("-")[1]) for file in home.state.glob("training/*/checkpoint-*")), default=0)
+
+    killed = start(PREFECT_API_URL="")
+    wait_for(steps_done, killed)
     assert [found.info.status for found in runs(home)] == ["RUNNING"]
-    process.kill()
-    process.communicate()
-    run()
-    assert sorted(found.info.status for found in runs(home)) == ["FINISHED", "KILLED"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_so_and_goes_on_from_its_checkpoint(home: Home, number: int) -> None:
-    process = run_tiny(home, "train.steps=100000", "train.checkpoint_every=5")
-    _wait_for(lambda: list(home.state.glob("training/*/checkpoint-*")), process)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert "run the same command again" in err
+    (server,) = psutil.Process(killed.pid).children()
+    killed.kill()
+    killed.communicate(timeout=20)
+    assert psutil.wait_procs([server], timeout=20)[0], "the embedded server ends with its parent"
+    before = steps_done()
+    interrupted = start()
+    wait_for(lambda: steps_done() > before, interrupted)
+    assert sorted(found.info.status for found in runs(home)) == ["KILLED", "RUNNING"]
+    interrupted.send_signal(signal.SIGINT)
+    _, err = interrupted.communicate(timeout=120)
+    assert interrupted.returncode == 130, err
+    assert "run the same command again to go on" in err
+    assert "was left behind by a process that was killed" in err
     assert "Traceback" not in err
-    assert [found.info.status for found in runs(home)] == ["KILLED"]
-
-
-def _wait_for(there: Any, process: Any, limit_s: float = 180) -> None:
-    deadline = time.monotonic() + limit_s
-    while not there():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert [found.info.status for found in runs(home)] == ["KILLED", "KILLED"]

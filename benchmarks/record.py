@@ -35,7 +35,7 @@ def record(preset: str) -> dict[str, Any]:
     return {
         "command": f"fewshot run {preset}",
         "results": {
-            name: {"accuracy": round(one["accuracy"], 5), "interval": round(one["interval"], 5), "episodes": one["episodes"]}
+            name: {key: round(one[key], 5) for key in ("accuracy", "interval", "episodes")}
             for name, one in evaluation["results"].items()
         },
         "training_seconds": round(training["seconds"], 1),

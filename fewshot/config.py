@@ -142,6 +142,10 @@ class RegisterSettings(_Frozen):
     model: str = Field("", description="registered model; empty: dataset-method")
 
 
+METHODS = ("protonet", "maml")
+"""The names of the methods."""
+
+
 class Settings(_Frozen):
     """The whole pipeline. Two runs with equal settings, data, code and environment give the same weights."""
 
@@ -251,11 +255,15 @@ def _value(text: str) -> Any:
 
 def _usage_error(error: ValidationError) -> UsageError:
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in ("protonet", "maml")]
+    place = [str(part) for part in first["loc"] if part not in METHODS]
     name = ".".join(place)
     if first["type"] == "extra_forbidden":
         if name in setting_names():
             return UsageError(f"setting {name} does not belong to method {first['loc'][1]}")
         return unknown("setting", name, setting_names())
+    if first["type"] == "union_tag_invalid":
+        return unknown(name, str(first["input"]["name"]), METHODS)
     reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "tuple_type":
+        reason = 'a list is written ["a", "b"]'
     return UsageError(f"setting {name} = {first['input']!r}: {reason[0].lower()}{reason[1:]}")

@@ -54,7 +54,9 @@ def experiment_id(client: "MlflowClient", home: Home, name: str) -> str:
         found = client.get_experiment_by_name(name)
         if found is None:
             place = (home.mlflow / "artifacts").as_uri() if _database(home) else None
-            return str(client.create_experiment(name, artifact_location=place))
+            # Else MLflow's page asks whether the experiment holds models or chats.
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            return str(client.create_experiment(name, artifact_location=place, tags=tags))
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from fewshot.config import Settings
 from fewshot.errors import Interrupted, RegistryError
@@ -171,6 +171,7 @@ def log_evaluation(home: Home, run_id: str, key: str, measured: "Sequence[tuple[
             for file in (evaluation.file, evaluation.per_episode):
                 client.log_artifact(run_id, str(file), "evaluation")
             _log_confusion(client, run_id, evaluation)
+        client.set_tag(run_id, "mlflow.note.content", _description(measured))
         client.set_tag(run_id, EVALUATED, key)
 
 
@@ -186,6 +187,16 @@ def sweep(home: Home) -> list[str]:
         for run_id in dead:
             client.set_terminated(run_id, "KILLED")
     return dead
+
+
+def _description(measured: "Sequence[tuple[Dataset, Evaluation]]") -> str:
+    """The results as the Markdown table that MLflow shows at the foot of a run's page."""
+    rows = [
+        f"| {name} | {result} | {result.episodes} |"
+        for _, evaluation in measured
+        for name, result in evaluation.results.items()
+    ]
+    return "\n".join(["| test | accuracy ± 95 % interval | episodes |", "|---|---|---|", *rows])
 
 
 def _metric_name(name: str) -> str:

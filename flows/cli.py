@@ -1,6 +1,7 @@
 """The `fewshot` command: the library's commands, and those that need the pipeline."""
 
 import errno
+import logging
 import os
 import shlex
 import signal
@@ -26,6 +27,7 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log lines.")] = False,
 ) -> None:
     """Learn to classify images from a handful of examples a class: data, training, evaluation, registry in one run."""
+    _show_the_library_log()
     if debug:
         os.environ[_DEBUG] = "1"
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")
@@ -145,6 +147,15 @@ def main(arguments: list[str] | None = None) -> int:
         return _report(error)
     except KeyboardInterrupt:
         return _report(typer.Abort())
+
+
+def _show_the_library_log() -> None:
+    """Lines such as how far a training is, where there is no terminal for a progress bar, go to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("    %(message)s"))
+    library = logging.getLogger("fewshot")
+    library.handlers, library.propagate = [handler], False
+    library.setLevel(logging.INFO)
 
 
 def _report(error: Exception) -> int:

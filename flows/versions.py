@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from filelock import FileLock
 
 from fewshot.errors import DataError, PipelineError

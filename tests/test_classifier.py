@@ -1,6 +1,5 @@
 """The classifier that is served: learn from a few images of each class, then answer."""
 
-
 import numpy as np
 import pytest
 from test_train import toy_settings

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from fontTools.ttLib import TTFont, TTLibError  # type: ignore[import-untyped]
+from fontTools.ttLib import TTFont, TTLibError
 from jaxtyping import Bool, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 

@@ -1,7 +1,7 @@
 """The library's commands: parse, call, print. `flows/cli.py` mounts them and adds those that need the pipeline."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -124,6 +124,46 @@ def evaluate(
     for key, result in evaluation.results.items():
         console.print(f"{key:36} {result}  ({result.episodes} episodes)")
     console.print(f"written to {evaluation.file}")
+
+
+@app.command(
+    epilog="Examples: fewshot classify models:/glyphs-protonet@champion my-classes query.png | "
+    "fewshot classify my-model/model my-classes folder-of-images --ink dark"
+)
+def classify(
+    model: Annotated[str, typer.Argument(help="A model folder, or models:/NAME@ALIAS or models:/NAME/VERSION.")],
+    classes: Annotated[Path, typer.Argument(help="Folder with a folder of one or more images for each class.")],
+    images: Annotated[list[Path], typer.Argument(help="Images to classify, or folders of them.")],
+    ink: Annotated[
+        Literal["auto", "dark", "bright"],
+        typer.Option(help="For letters: dark ink, bright ink, or auto (by the border)."),
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:1.")] = "auto",
+) -> None:
+    """Learn your own classes from a few images of each, then say for other images which class they show."""
+    from fewshot.errors import UsageError
+    from fewshot.home import find_home, prepare_environment
+    from fewshot.registry import model_folder
+
+    home = find_home()
+    prepare_environment(home)
+    folder = model_folder(home, model)
+    import numpy as np
+
+    from fewshot.classifier import FewShotClassifier
+    from fewshot.photos import image_files, read_image, read_support
+
+    classifier = FewShotClassifier.load(folder, device)
+    support = read_support(classes, classifier.image_shape, ink)
+    classifier.fit(list(support.values()), list(support))
+    files = [file for place in images for file in image_files(place)]
+    if not files:
+        raise UsageError(f"no image in {', '.join(map(str, images))}; give images or folders of them")
+    shares = classifier.predict_proba(np.stack([read_image(file, classifier.image_shape, ink) for file in files]))
+    table = _table("image", "class", "probability")
+    for file, of_file in zip(files, shares, strict=True):
+        table.add_row(str(file), classifier.class_names[of_file.argmax()], f"{100 * of_file.max():.1f} %")
+    _console().print(table)
 
 
 @app.command(epilog="Example: fewshot presets")

@@ -69,6 +69,8 @@ def results(summary: dict[str, Any]) -> None:
     console.print("  everything was cached: nothing changed since an earlier run" if not ran else "")
     console.print(
         "  next: fewshot ui                                  curves, results and versions in a browser\n"
+        f"        fewshot classify models:/{summary['model']}/{summary['version']} FOLDER IMAGE\n"
+        "                                                    your own classes: a folder of images for each\n"
         "        fewshot presets                             other methods and datasets\n"
         f"        fewshot run {summary['preset']} --set train.steps=2000   your own settings",
         markup=False,

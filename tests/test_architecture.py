@@ -10,7 +10,7 @@ MODULES = sorted([*(ROOT / "fewshot").rglob("*.py"), *(ROOT / "flows").rglob("*.
 
 LAYERS = [
     {"errors"},
-    {"config", "files", "randomness", "home", "stats", "progress", "stopping", "device", "keys", "doctor"},
+    {"config", "files", "randomness", "home", "stats", "progress", "stopping", "device", "keys", "doctor", "photos"},
     {"data", "backbones", "lineage", "figures", "mlflow_store"},
     {"methods"},
     {"model", "scoring"},

@@ -143,7 +143,9 @@ def test_help_comes_within_half_a_second_and_imports_nothing_heavy() -> None:
     assert min(times) < 0.5 or os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1), times
 
 
-@pytest.mark.parametrize("command", ["run", "why", "ui", "env", "train", "evaluate", "presets", "doctor", "data list"])
+@pytest.mark.parametrize(
+    "command", ["run", "why", "ui", "env", "train", "evaluate", "classify", "presets", "doctor", "data list"]
+)
 def test_every_command_explains_itself_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
     out = capsys.readouterr().out

@@ -1,0 +1,58 @@
+"""What the README says is true: its commands exist, its numbers are those of the recorded runs."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+
+
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 160
+
+
+@pytest.mark.parametrize("command", [words for words in COMMANDS if words[0] == "fewshot"], ids=" ".join)
+def test_each_fewshot_command_is_understood(command: list[str]) -> None:
+    from fewshot.config import load_settings
+    from flows.cli import app
+
+    group: click.Command = typer.main.get_command(app)
+    words = command[1:]
+    while hasattr(group, "commands"):
+        group = group.commands[words[0]]
+        words = words[1:]
+    context = group.make_context(group.name, list(words))
+    if "preset" in context.params:
+        load_settings(context.params["preset"], context.params["settings"])
+
+
+@pytest.mark.parametrize("command", [words for words in COMMANDS if words[0] == "make"], ids=" ".join)
+def test_each_make_target_is_there(command: list[str]) -> None:
+    done = subprocess.run(["make", "--dry-run", *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_table_is_that_of_the_recorded_runs() -> None:
+    table = subprocess.run(
+        [sys.executable, "benchmarks/table.py"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert table.strip() in README
+
+
+def test_every_file_and_folder_it_names_is_there() -> None:
+    for path in re.findall(r"\]\(([^)#]+)\)", README):
+        if "://" not in path:
+            assert (ROOT / path).exists(), path

@@ -38,8 +38,8 @@ def draw(model: str, target: Path) -> None:
         for place, image in enumerate(of_class[: SHOWN + 1]):
             wrong = place > 0 and answers[place - 1] != name
             _show(axes[row, place + 1], image[0], "tab:blue" if not place else "tab:red" if wrong else "tab:green")
-    axes[0, 1].set_title("shown once", fontsize=9, color="tab:blue")
-    axes[0, 2].set_title("asked: right is green, wrong is red", fontsize=9, loc="left")
+    axes[0, 1].set_title("shown once", fontsize=8, color="tab:blue")
+    axes[0, SHOWN // 2 + 2].set_title("asked: right\nis green", fontsize=8, color="tab:green")
     target.parent.mkdir(exist_ok=True)
     figure.savefig(target, dpi=90)
     print(f"wrote {target}")

@@ -35,7 +35,7 @@ def record(preset: str) -> dict[str, Any]:
     return {
         "command": f"fewshot run {preset}",
         "results": {
-            name: {key: round(one[key], 5) for key in ("accuracy", "interval", "episodes")}
+            name: {key: round(one[key], 8) for key in ("accuracy", "interval", "episodes")}
             for name, one in evaluation["results"].items()
         },
         "training_seconds": round(training["seconds"], 1),

@@ -173,7 +173,7 @@ def presets() -> None:
 
     table = _table("preset", "what it is")
     for name in preset_names():
-        table.add_row(name, preset_summary(name).split("\n")[0])
+        table.add_row(name, preset_summary(name).replace("\n", " "))
     console = _console()
     console.print(table)
     console.print("next: fewshot run PRESET", markup=False)

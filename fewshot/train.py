@@ -62,9 +62,11 @@ def train(settings: Settings, dataset: Dataset, folder: Path, on_metrics: OnMetr
     finite, Interrupted after SIGTERM or SIGINT (with a checkpoint of that moment on disk), UsageError when the folder
     belongs to a training of other settings or data.
     """
-    run = sha256_json({"settings": training_settings(settings), "data": dataset.digest})
+    reads = {"settings": training_settings(settings), "data": dataset.digest}
+    run = sha256_json(reads)
     if (finished := _finished(folder, run)) is not None:
         return finished
+    write_json(folder / "run.json", reads)  # a folder that can't be written is found now, not at the first checkpoint
     prepare_cpu(settings.threads)
     device = pick_device(settings.device)
     trainer = _Trainer(settings, dataset, folder, device, run, on_metrics)

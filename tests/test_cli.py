@@ -203,3 +203,22 @@ def test_doctor_fails_where_the_state_folder_cannot_be_written(
     monkeypatch.setenv("FEWSHOT_HOME", str(tmp_path / "file" / "state"))
     assert main(["doctor"]) == 1
     assert "can't be written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["run"], ["train"], ["evaluate", "models:/m@champion"]], ids=" ".join)
+def test_a_read_only_state_folder_is_one_line(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "read-only"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=64k", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a read-only file system needs root")
+    try:
+        monkeypatch.setenv("FEWSHOT_HOME", str(place / "state"))
+        assert main(command) == 1
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    err = capsys.readouterr().err
+    assert "read-only file system; set FEWSHOT_HOME" in err or "is not prepared" in err
+    assert err.count("\n") == 1

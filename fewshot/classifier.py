@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 from torch import Tensor
 
 from fewshot.device import pick_device
@@ -18,7 +18,8 @@ from fewshot.errors import UsageError
 from fewshot.methods.contract import Head, Method
 from fewshot.model import describe_model, load_model
 
-Images = UInt8[np.ndarray, "image channel height width"]
+Images = np.ndarray
+"""uint8 [image, channel, height, width]; checked when it comes in, because it is a user's."""
 
 
 class FewShotClassifier:

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from importlib import resources
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
@@ -128,7 +128,7 @@ class EvaluateSettings(_Frozen):
     also: tuple[str, ...] = Field((), description="further datasets, none of which was trained on")
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _known(self) -> "EvaluateSettings":
         for name in self.also:
             if name not in SPLITS:
                 raise unknown("dataset", name, SPLITS)

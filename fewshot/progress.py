@@ -2,9 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,11 +13,8 @@ log = logging.getLogger(__name__)
 LINE_EVERY_S = 15.0
 
 
-class Reporter(Protocol):
-    """Told about each step of long work."""
-
-    def __call__(self, done: int, text: str) -> None:
-        """`done` of the total are done; `text` says how it goes."""
+Reporter = Callable[[int, str], None]
+"""Told about each step of long work: how many of the total are done, and how it goes."""
 
 
 @contextmanager

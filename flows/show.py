@@ -1,5 +1,6 @@
 """What a run says on the terminal and in Prefect's page: steps, results, what to type next."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -67,14 +68,21 @@ def results(summary: dict[str, Any]) -> None:
     console.print(f"\n  model {summary['model']} version {summary['version']} ({aliases})")
     ran = [done["label"] for done in summary["steps"] if not done["cached"]]
     console.print("  everything was cached: nothing changed since an earlier run" if not ran else "")
+    command = _command()
     console.print(
-        "  next: fewshot ui                                  curves, results and versions in a browser\n"
-        f"        fewshot classify models:/{summary['model']}/{summary['version']} FOLDER IMAGE\n"
-        "                                                    your own classes: a folder of images for each\n"
-        "        fewshot presets                             other methods and datasets\n"
-        f"        fewshot run {summary['preset']} --set train.steps=2000   your own settings",
+        f"  next: {command} ui                      curves, results and versions in a browser\n"
+        f"        {command} classify models:/{summary['model']}/{summary['version']} FOLDER IMAGE\n"
+        "                                        your own classes: a folder of images for each\n"
+        f"        {command} presets                 other methods and datasets\n"
+        f"        {command} run {summary['preset']} --set train.steps=2000",
         markup=False,
     )
+
+
+def _command() -> str:
+    """How this command was called, so that what is said to type next works: `make` calls it by its relative path."""
+    called = sys.argv[0]
+    return called if called.endswith("/fewshot") and not called.startswith("/") else "fewshot"
 
 
 def markdown(summary: dict[str, Any]) -> str:

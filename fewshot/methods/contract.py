@@ -15,6 +15,10 @@ BatchNorm = Literal["inductive", "transductive"]
 """Inductive: the answer to one query does not depend on the others. Transductive: their statistics are shared."""
 
 
+Support = Sequence[Float[Tensor, "_ channel height width"]]
+"""The support set of one task: for each class a tensor of one or more images."""
+
+
 class Outcome(NamedTuple):
     """What one batch of episodes taught, averaged over its tasks."""
 
@@ -46,8 +50,8 @@ class Method(nn.Module):
         """Learn each task from its support set and answer its queries (way and query flattened, in this order)."""
         raise NotImplementedError
 
-    def fit(self, support: Sequence[Float[Tensor, "shot channel height width"]]) -> Head:
-        """Learn one task from a support set: one tensor for each class, with one or more images each."""
+    def fit(self, support: Support) -> Head:
+        """Learn one task from its support set."""
         raise NotImplementedError
 
     def predict(self, head: Head, query: Float[Tensor, "query channel height width"]) -> Float[Tensor, "query way"]:

@@ -3,8 +3,6 @@
 Learns initial weights from which a few gradient steps on a task's support set make a good classifier for it.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -13,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from fewshot.config import MAMLSettings
 from fewshot.data.images import EpisodeBatch
-from fewshot.methods.contract import BatchNorm, Head, Method, Outcome, outcome
+from fewshot.methods.contract import BatchNorm, Head, Method, Outcome, Support, outcome
 from fewshot.methods.inner_loop import full_precision, gradient_descent
 
 Weights = dict[str, Tensor]
@@ -47,7 +45,7 @@ class MAML(Method):
     def loss(self, batch: EpisodeBatch) -> Outcome:
         logits = torch.stack(
             [
-                self._forward(self._adapt(support, self.settings.inner_steps, meta=True), query.flatten(0, 1))
+                self._forward(self._adapt(support.unbind(), self.settings.inner_steps, meta=True), query.flatten(0, 1))
                 for support, query in zip(batch.support, batch.query, strict=True)
             ]
         )
@@ -56,18 +54,18 @@ class MAML(Method):
     def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm) -> Float[Tensor, "task queries way"]:
         return torch.stack(
             [
-                self._answer(self._learn(support), query.flatten(0, 1), batch_norm)
+                self._answer(self._learn(support.unbind()), query.flatten(0, 1), batch_norm)
                 for support, query in zip(batch.support, batch.query, strict=True)
             ]
         )
 
-    def fit(self, support: Sequence[Float[Tensor, "shot channel height width"]]) -> Head:
+    def fit(self, support: Support) -> Head:
         return Head(len(support), self._learn(support))
 
     def predict(self, head: Head, query: Float[Tensor, "query channel height width"]) -> Float[Tensor, "query way"]:
         return self._answer(head.tensors, query, self.batch_norm_modes[0])
 
-    def _learn(self, support: Sequence[Tensor]) -> Weights:
+    def _learn(self, support: Support) -> Weights:
         """Adapted weights, and in the batch-norm buffers the support set's statistics under them."""
         with torch.enable_grad():
             weights = self._adapt(support, self.settings.inner_steps_test, meta=False)
@@ -84,7 +82,7 @@ class MAML(Method):
         logits: Tensor = functional_call(self.network, learned, query)
         return full_precision(logits)
 
-    def _adapt(self, support: Sequence[Tensor], steps: int, meta: bool) -> Weights:
+    def _adapt(self, support: Support, steps: int, meta: bool) -> Weights:
         """The inner loop (equation 1). `meta` keeps the way back to the initial weights, for the outer gradient."""
         images = torch.cat(list(support))
         labels = _labels(support)
@@ -113,6 +111,6 @@ class MAML(Method):
         return {name: buffer.clone() for name, buffer in self.network.named_buffers()}
 
 
-def _labels(support: Sequence[Tensor]) -> Int64[Tensor, "image"]:
+def _labels(support: Support) -> Int64[Tensor, "image"]:
     counts = torch.tensor([len(images) for images in support])
     return torch.arange(len(support)).repeat_interleave(counts).to(support[0].device)

@@ -3,13 +3,11 @@
 A class is the mean of its support embeddings; a query belongs to the nearest mean.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fewshot.methods.contract import EmbeddingMethod, Head
+from fewshot.methods.contract import EmbeddingMethod, Head, Support
 
 
 class ProtoNet(EmbeddingMethod):
@@ -20,7 +18,7 @@ class ProtoNet(EmbeddingMethod):
     ) -> Float[Tensor, "task queries way"]:
         return -squared_distance(query, support.mean(2))
 
-    def fit(self, support: Sequence[Float[Tensor, "shot channel height width"]]) -> Head:
+    def fit(self, support: Support) -> Head:
         embedded = self.backbone(torch.cat(list(support))).split([len(images) for images in support])
         return Head(len(support), {"prototypes": torch.stack([of_class.mean(0) for of_class in embedded])})
 

@@ -109,21 +109,21 @@ def test_a_file_is_fetched_once(tmp_path: Path) -> None:
 
 def test_a_cut_download_goes_on_where_it_was_cut(tmp_path: Path) -> None:
     with serving(["cut", "cut"]) as server:
-        fetch_file(server.address, tmp_path / "file.bin", whole, pause_s=0)
+        fetch_file(server.address, tmp_path / "file.bin", whole, pause_s=0.0)
         assert server.requests == [None, "bytes=100000-", "bytes=200000-"]
     whole(tmp_path / "file.bin")
 
 
 def test_a_server_without_ranges_is_asked_for_all_again(tmp_path: Path) -> None:
     with serving(["cut"], ranges=False) as server:
-        fetch_file(server.address, tmp_path / "file.bin", whole, pause_s=0)
+        fetch_file(server.address, tmp_path / "file.bin", whole, pause_s=0.0)
         assert server.requests == [None, "bytes=100000-"]
     whole(tmp_path / "file.bin")
 
 
 def test_two_versions_of_a_file_are_never_mixed(tmp_path: Path) -> None:
     with serving(["cut"], etags=['"one"', '"two"']) as server:
-        fetch_file(server.address, tmp_path / "file.bin", whole, pause_s=0)
+        fetch_file(server.address, tmp_path / "file.bin", whole, pause_s=0.0)
     whole(tmp_path / "file.bin")
 
 
@@ -147,7 +147,7 @@ def test_a_half_of_something_else_is_found_and_not_kept(tmp_path: Path) -> None:
 def test_a_range_beyond_the_end_starts_anew(tmp_path: Path) -> None:
     (tmp_path / ".file.bin.part").write_bytes(CONTENT + b"more")
     with serving([416]) as server:
-        fetch_file(server.address, tmp_path / "file.bin", whole, pause_s=0)
+        fetch_file(server.address, tmp_path / "file.bin", whole, pause_s=0.0)
         assert server.requests == ["bytes=256004-", None]
 
 
@@ -163,7 +163,7 @@ def test_a_missing_file_is_reported_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_a_failing_server_is_asked_again(tmp_path: Path, status: int) -> None:
     with serving([status, status]) as server:
-        fetch_file(server.address, tmp_path / "file.bin", whole, pause_s=0)
+        fetch_file(server.address, tmp_path / "file.bin", whole, pause_s=0.0)
         assert len(server.requests) == 3
 
 
@@ -171,7 +171,7 @@ def test_pauses_between_tries_double(tmp_path: Path, monkeypatch: pytest.MonkeyP
     pauses: list[float] = []
     monkeypatch.setattr("fewshot.data.download.time.sleep", pauses.append)
     with serving([500] * TRIES) as server, pytest.raises(DataError, match="after 5 tries: the server answered 500"):
-        fetch_file(server.address, tmp_path / "file.bin", whole, pause_s=1)
+        fetch_file(server.address, tmp_path / "file.bin", whole, pause_s=1.0)
     assert pauses == [1, 2, 4, 8]
 
 
@@ -179,7 +179,7 @@ def test_no_server_at_all_is_reported_after_all_tries(tmp_path: Path) -> None:
     with serving([]) as server:
         address = server.address
     with pytest.raises(DataError, match=r"after 5 tries: .*[Cc]onnection refused"):
-        fetch_file(address, tmp_path / "file.bin", whole, pause_s=0)
+        fetch_file(address, tmp_path / "file.bin", whole, pause_s=0.0)
 
 
 def test_a_mirror_may_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

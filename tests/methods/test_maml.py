@@ -67,7 +67,7 @@ def test_first_order_differs_from_second_but_not_in_the_loss() -> None:
 def test_first_order_gradient_is_that_of_the_query_loss_at_the_adapted_weights() -> None:
     maml = tiny_maml(order="first", inner_steps=2)
     batch = tasks(number=1)
-    adapted = maml._adapt(batch.support[0], 2, meta=False)
+    adapted = maml._adapt(list(batch.support[0]), 2, meta=False)
     adapted = {name: weight.detach().requires_grad_() for name, weight in adapted.items()}
     loss = cross_entropy(maml._forward(adapted, batch.query[0].flatten(0, 1)), batch.labels[0])
     expected = dict(zip(adapted, torch.autograd.grad(loss, list(adapted.values())), strict=True))
@@ -78,7 +78,7 @@ def test_first_order_gradient_is_that_of_the_query_loss_at_the_adapted_weights()
 
 def test_zero_inner_steps_adapt_nothing() -> None:
     maml = tiny_maml(inner_steps_test=0)
-    head = maml.fit(tasks().support[0])
+    head = maml.fit(list(tasks().support[0]))
     for name, parameter in maml.network.named_parameters():
         torch.testing.assert_close(head.tensors[name], parameter.detach(), rtol=0, atol=0)
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fewshot.data.pack import Item
 from fewshot.data.sources import digits, glyphs, omniglot
 
 
+@runtime_checkable
 class Source(Protocol):
     """What a source module offers."""
 

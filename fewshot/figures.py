@@ -34,7 +34,7 @@ def training_curve(points: Sequence[dict[str, Any]]) -> bytes:
     return _png(figure)
 
 
-def confusion(counts: np.ndarray[Any, Any], names: Sequence[str], title: str) -> bytes:
+def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> bytes:
     """PNG of a confusion matrix [true class, predicted class], as shares of each true class."""
     total = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(total, 1)

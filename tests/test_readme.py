@@ -36,7 +36,7 @@ def test_each_fewshot_command_is_understood(command: list[str]) -> None:
         words = words[1:]
     context = group.make_context(group.name, list(words))
     if "preset" in context.params:
-        load_settings(context.params["preset"], context.params["settings"])
+        load_settings(context.params["preset"], list(context.params["settings"] or []))
 
 
 @pytest.mark.parametrize("command", [words for words in COMMANDS if words[0] == "make"], ids=" ".join)

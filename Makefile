@@ -1,5 +1,6 @@
 # make run    sets up .venv and runs the whole pipeline      make run PRESET=omniglot-protonet-5w1s
 # make test   sets up .venv with the test tools and runs the tests
+# make clean  deletes all that the other two made
 # Everything stays in this folder: .venv, .fewshot, data.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -3
+	@sed -n 's/^# //p' Makefile | head -4
 
 run: .venv/.run
 	@$(BIN)/fewshot run $(PRESET)
@@ -45,4 +46,6 @@ lint: .venv/.test
 	@touch $@
 
 clean:
-	rm -rf .venv .fewshot build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .fewshot .dvc/cache .dvc/tmp .dvc/config.local data/*/ build *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

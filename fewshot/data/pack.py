@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 from fewshot.errors import DamagedFileError, DataError
 from fewshot.files import read_json, sha256_file, write_atomically, write_bytes, write_json
 
-Item = tuple[str, str, str, UInt8[np.ndarray, "channel height width"]]
-"""(class, group, name of the source file, image)"""
+Item = tuple[str, str, str, np.ndarray]
+"""(class, group, name of the source file, image); an image is uint8 [channel, height, width], which packing checks."""
 
 
 @dataclass(frozen=True)

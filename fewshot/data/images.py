@@ -9,6 +9,9 @@ from torch import Tensor
 
 from fewshot.data.episodes import EpisodeRows
 
+_SENT_AT_ONCE = 10_000
+"""Images in one part of a copy to the device."""
+
 
 @dataclass(frozen=True)
 class EpisodeBatch:
@@ -30,16 +33,22 @@ class EpisodeBatch:
 
 
 class ImageBank:
-    """All images of a pack as one uint8 tensor on the device; a batch of episodes is one gather from it."""
+    """The images of a pack, wherever they are best kept; a batch of episodes is one gather of the rows drawn.
+
+    On the CPU nothing is copied: rows are read from the array itself, which in a pack is a memory-mapped file, so that
+    memory does not grow with the dataset. An accelerator gets a copy of all images if it has the room; else each batch
+    is gathered on the host and sent. The batches are the same to the bit.
+    """
 
     def __init__(self, images: UInt8[np.ndarray, "image channel height width"], device: torch.device) -> None:
-        # A memory-mapped array is read-only, which torch warns of; the copy on the device is what we keep.
-        self._images = torch.from_numpy(np.array(images)).to(device)
+        self._images = np.asarray(images)  # a plain view: indexing an np.memmap makes another one each time
+        self._device = device
+        self._on_device = _copy(self._images, device) if self._images.nbytes <= _room(device) else None
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
-        return self._images.device
+        """Where batches are made."""
+        return self._device
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -56,11 +65,62 @@ class ImageBank:
         self, rows: Int64[np.ndarray, "*place"], turns: np.ndarray
     ) -> Float[Tensor, "*place channel height width"]:
         """The images of `rows`, each turned by its number of quarter turns, in [0, 1]."""
-        flat_turns = np.ascontiguousarray(turns).reshape(-1)
-        images = self._images[torch.from_numpy(np.ascontiguousarray(rows).reshape(-1)).to(self.device)]
-        for quarter in (1, 2, 3):
-            of_class = np.flatnonzero(flat_turns == quarter)
-            if len(of_class):
-                index = torch.from_numpy(of_class).to(self.device)
-                images[index] = images[index].rot90(quarter, dims=(-2, -1))
-        return (images.float() / 255).reshape(*rows.shape, *self.image_shape)
+        flat_rows, flat_turns = rows.reshape(-1), turns.reshape(-1)
+        if self._on_device is None:
+            images = _send(_gather(self._images, flat_rows, flat_turns), self._device)
+        else:
+            images = _gather_on_device(self._on_device, flat_rows, flat_turns)
+        return images.float().div_(255).reshape(*rows.shape, *self.image_shape)
+
+
+def _room(device: torch.device) -> int:
+    """How many bytes of images a device may hold: half of its free memory; none on the CPU, where they are already."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 2
+    if device.type == "mps":
+        return (torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()) // 2
+    return 0
+
+
+def _copy(images: UInt8[np.ndarray, "image *shape"], device: torch.device) -> UInt8[Tensor, "image *shape"]:
+    """All images on the device, sent in parts, so that the host never holds a second copy."""
+    copied = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    for first in range(0, len(images), _SENT_AT_ONCE):
+        # torch warns of memory that is read-only, as a mapped file is; np.array makes a part of our own.
+        part = torch.from_numpy(np.array(images[first : first + _SENT_AT_ONCE]))
+        copied[first : first + len(part)] = part
+    return copied
+
+
+def _send(images: UInt8[np.ndarray, "*shape"], device: torch.device) -> UInt8[Tensor, "*shape"]:
+    tensor = torch.from_numpy(images)
+    if device.type == "cuda":
+        # From pinned memory the copy runs beside what the device is still doing.
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _gather(
+    images: UInt8[np.ndarray, "image channel height width"], rows: Int64[np.ndarray, "row"], turns: np.ndarray
+) -> UInt8[np.ndarray, "row channel height width"]:
+    """The turned images on the host, in numpy: on one core its gather takes 4 us where torch's takes 100 us."""
+    taken = images.take(rows, axis=0)
+    for quarters in (1, 2, 3):
+        places = np.flatnonzero(turns == quarters)
+        if len(places):
+            # Made contiguous first, because storing a strided array by index costs more than both steps.
+            taken[places] = np.ascontiguousarray(np.rot90(taken[places], quarters, axes=(-2, -1)))
+    return taken
+
+
+def _gather_on_device(
+    images: UInt8[Tensor, "image channel height width"], rows: Int64[np.ndarray, "row"], turns: np.ndarray
+) -> UInt8[Tensor, "row channel height width"]:
+    """What `_gather` does, without leaving the device."""
+    taken = images.index_select(0, torch.from_numpy(rows).to(images.device))
+    for quarters in (1, 2, 3):
+        places = torch.from_numpy(np.flatnonzero(turns == quarters)).to(images.device)
+        if len(places):
+            turned = taken.index_select(0, places).rot90(quarters, dims=(-2, -1))
+            taken.index_copy_(0, places, turned)
+    return taken

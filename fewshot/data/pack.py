@@ -4,18 +4,24 @@ A pack is a folder of three files: `images.npy`, `index.json` (the classes, and 
 `sources.txt` (for each image the name of the file that it was read from). Equal images give equal bytes.
 """
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from fewshot.errors import DamagedFileError, DataError
-from fewshot.files import read_json, sha256_file, write_atomically, write_bytes, write_json
+from fewshot.files import read_json, sha256_file, write_atomically, write_json
 
 Item = tuple[str, str, str, np.ndarray]
 """(class, group, name of the source file, image); an image is uint8 [channel, height, width], which packing checks."""
+
+_BYTES_AT_ONCE = 2**24
+"""Pixels in memory while a pack is written."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +45,23 @@ class Pack:
 
 
 def write_pack(folder: Path, items: Iterable[Item]) -> Pack:
-    """Write the items, in whatever order they come, as a pack. Raises DataError if they don't fit together."""
-    ordered = sorted(items, key=lambda item: (item[0], item[2]))
-    if not ordered:
-        raise DataError(f"{folder}: there is no image to pack")
-    classes = _classes(ordered)
-    images = _stacked(ordered)
-    # The index goes first and comes last: a pack that was cut short has none, and is never taken for a whole one.
-    (folder / "index.json").unlink(missing_ok=True)
-    write_atomically(folder / "images.npy", lambda path: _save(path, images))
-    write_bytes(folder / "sources.txt", "".join(f"{item[2]}\n" for item in ordered).encode())
+    """Write the items, in whatever order they come, as a pack. Raises DataError if they don't fit together.
+
+    Memory holds the names of the images (about 100 bytes each), never more than a few MB of their pixels: those wait in
+    a temporary file in `folder`, so the disk needs room for two packs while one is written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # A file without a name: nothing of it stays behind, even if the process is killed.
+    with TemporaryFile(dir=folder) as spool:
+        arrived, shape = _spooled(items, spool)
+        if not arrived:
+            raise DataError(f"{folder}: there is no image to pack")
+        classes, sources, order = _sorted(arrived)
+        images = np.memmap(spool, dtype=np.uint8, mode="r", shape=(len(order), *shape))
+        # The index goes first and comes last: a pack that was cut short has none, and is never taken for a whole one.
+        (folder / "index.json").unlink(missing_ok=True)
+        write_atomically(folder / "images.npy", lambda path: _save(path, images, order))
+    write_atomically(folder / "sources.txt", lambda path: _save_lines(path, sources))
     index = {
         "classes": [[c.name, c.group, c.start, c.count] for c in classes],
         "digest": sha256_file(folder / "images.npy"),
@@ -77,35 +90,63 @@ def source_names(folder: Path) -> list[str]:
     return (folder / "sources.txt").read_text(encoding="utf-8").splitlines()
 
 
-def _classes(ordered: Sequence[Item]) -> list[PackedClass]:
-    """The classes of items that are sorted by class and source name."""
-    first: dict[str, int] = {}
-    group_of: dict[str, str] = {}
-    for row, (name, group, source, _) in enumerate(ordered):
-        first.setdefault(name, row)
-        if group_of.setdefault(name, group) != group:
-            raise DataError(f"class {name} stands in two groups, {group_of[name]} and {group}; give it one")
-        if "@" in name:
-            raise DataError(f"class {name}: '@' marks rotations and can't stand in a name; rename the class")
-        if row and ordered[row - 1][::2][:2] == (name, source):
-            raise DataError(f"class {name} has the image {source} twice; remove one")
-    ends = [*list(first.values())[1:], len(ordered)]
-    spans = zip(first.items(), ends, strict=True)
-    return [PackedClass(name, group_of[name], start, end - start) for (name, start), end in spans]
+class _Arrived(NamedTuple):
+    """The images of one class that have come: what is kept of them in memory."""
+
+    group: str
+    sources: list[str]
+    places: "array[int]"
+    """The place of each in the order of arrival."""
 
 
-def _stacked(ordered: Sequence[Item]) -> UInt8[np.ndarray, "image channel height width"]:
-    shape = ordered[0][3].shape
-    for name, _, source, image in ordered:
+def _spooled(items: Iterable[Item], spool: IO[bytes]) -> tuple[dict[str, _Arrived], tuple[int, ...]]:
+    """Append the pixels of all items to `spool`. Returns the classes that came, by name, and the shape of an image."""
+    arrived: dict[str, _Arrived] = {}
+    shape: tuple[int, ...] = ()
+    for place, (name, group, source, image) in enumerate(items):
+        shape = shape or image.shape
         if image.dtype != np.uint8 or image.shape != shape or image.ndim != 3:
             raise DataError(
                 f"class {name}, image {source} is {image.dtype} {list(image.shape)}, but a pack holds uint8 images of "
                 f"one shape, here {list(shape)}; convert it"
             )
-    return np.stack([item[3] for item in ordered])
+        if "@" in name:
+            raise DataError(f"class {name}: '@' marks rotations and can't stand in a name; rename the class")
+        of_class = arrived.setdefault(name, _Arrived(group, [], array("q")))
+        if of_class.group != group:
+            raise DataError(f"class {name} stands in two groups, {of_class.group} and {group}; give it one")
+        of_class.sources.append(source)
+        of_class.places.append(place)
+        spool.write(image.tobytes())
+    spool.flush()
+    return arrived, shape
 
 
-def _save(path: Path, images: np.ndarray) -> None:
-    # Given a path, np.save would add a second ".npy" to the temporary name.
+def _sorted(arrived: dict[str, _Arrived]) -> tuple[list[PackedClass], list[str], Int64[np.ndarray, "image"]]:
+    """The classes in the order of their names; for each image of the pack its source, and its place of arrival."""
+    classes: list[PackedClass] = []
+    sources: list[str] = []
+    order = array("q")
+    for name, of_class in sorted(arrived.items()):
+        classes.append(PackedClass(name, of_class.group, len(sources), len(of_class.sources)))
+        for source, place in sorted(zip(of_class.sources, of_class.places, strict=True)):
+            if len(sources) > classes[-1].start and sources[-1] == source:
+                raise DataError(f"class {name} has the image {source} twice; remove one")
+            sources.append(source)
+            order.append(place)
+    return classes, sources, np.array(order, dtype=np.int64)
+
+
+def _save(path: Path, images: UInt8[np.ndarray, "image *shape"], order: Int64[np.ndarray, "image"]) -> None:
+    """Write the images in the given order, to the byte as np.save would."""
+    at_once = max(1, _BYTES_AT_ONCE // images[0].size)
+    # Not through a writable memory map: a full disk would then be a signal that ends the process, not an error.
     with path.open("wb") as file:
-        np.save(file, images, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(images))
+        for first in range(0, len(order), at_once):
+            file.write(images[order[first : first + at_once]].tobytes())
+
+
+def _save_lines(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fewshot.config import EpisodeShape
+from fewshot.data import images as images_module
 from fewshot.data.episodes import ClassTable, EpisodeRows, EpisodeSource
 from fewshot.data.images import EpisodeBatch, ImageBank
 
@@ -59,3 +60,23 @@ def test_taking_images_never_changes_the_bank(bank: ImageBank) -> None:
     before = bank.take(np.arange(60), np.zeros(60))
     bank.take(np.arange(60), np.arange(60) % 4)
     assert torch.equal(bank.take(np.arange(60), np.zeros(60)), before)
+
+
+def test_images_copied_to_a_device_with_room_give_the_same_batches(
+    bank: ImageBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy of an accelerator, made on the CPU, in several parts."""
+    monkeypatch.setattr(images_module, "_room", lambda device: IMAGES.nbytes)
+    monkeypatch.setattr(images_module, "_SENT_AT_ONCE", 7)
+    images = IMAGES.copy()
+    copied = ImageBank(images, torch.device("cpu"))
+    images[:] = 0
+    rows = drawn(EpisodeShape(4, 2, 3), 6)
+    for one, other in zip(vars(copied.batch(rows)).values(), vars(bank.batch(rows)).values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_device_gets_a_copy_only_if_half_of_its_free_memory_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 5000))
+    assert images_module._room(torch.device("cuda")) == 500
+    assert images_module._room(torch.device("cpu")) == 0

@@ -1,11 +1,13 @@
 """The packed file: layout, determinism, and what is noticed when it was damaged."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fewshot.data import pack as pack_module
 from fewshot.data.pack import Item, PackedClass, open_pack, source_names, write_pack
 from fewshot.errors import DamagedFileError, DataError
 
@@ -74,12 +76,39 @@ def test_a_pack_cut_short_while_it_was_written_anew_is_not_taken_for_whole(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
     with pytest.raises(OSError, match="No space"):
         write_pack(tmp_path / "pack", items[:3])
     with pytest.raises(DamagedFileError, match=r"index.json does not exist"):
         open_pack(tmp_path / "pack")
     assert not list((tmp_path / "pack").glob(".*"))
+
+
+def test_items_that_can_not_be_packed_leave_the_pack_that_was_there(tmp_path: Path, items: list[Item]) -> None:
+    digest = write_pack(tmp_path / "pack", items).digest
+    with pytest.raises(DataError, match="twice"):
+        write_pack(tmp_path / "pack", [*items, items[0]])
+    assert open_pack(tmp_path / "pack").digest == digest
+    assert len(list((tmp_path / "pack").iterdir())) == 3
+
+
+def test_packing_holds_names_in_memory_and_hardly_any_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_module, "_BYTES_AT_ONCE", 2**18)
+    number, image = 2000, np.zeros((3, 64, 64), dtype=np.uint8)
+    items = ((f"class{k % 100:03}", "group", f"{k:04}.png", image + np.uint8(k % 256)) for k in range(number))
+    tracemalloc.start()
+    pack = write_pack(tmp_path / "pack", items)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert pack.images.nbytes == number * image.nbytes > 24e6
+    assert peak < 2e6
+    assert [of_class[0, 0, 0, 0] for of_class in np.split(pack.images, 100)] == list(range(100))
+
+
+def test_the_file_is_what_numpy_saves(tmp_path: Path, items: list[Item]) -> None:
+    pack = write_pack(tmp_path / "pack", items)
+    np.save(tmp_path / "saved.npy", np.array(pack.images))
+    assert (tmp_path / "pack" / "images.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
 
 
 def test_items_that_do_not_fit_together_are_refused_in_numbers(tmp_path: Path, items: list[Item]) -> None:

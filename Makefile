@@ -1,26 +1,31 @@
 # make run    sets up .venv and runs the whole pipeline      make run PRESET=omniglot-protonet-5w1s
 # make test   sets up .venv with the test tools and runs the tests
-# make clean  deletes all that the other two made
+# make race   sets up .venv with the libraries we measure ourselves against, and does so (40 minutes, on a quiet machine)
+# make clean  deletes all that the others made
 # Everything stays in this folder: .venv, .fewshot, data.
 
 PYTHON ?= python3
 PRESET ?=
 PYTEST_ARGS ?=
+RACE_ARGS ?=
 BIN := .venv/bin
 # Freed by `make clean`; pip's cache would stay behind in the home folder.
 PIP := $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: run test lint clean help
+.PHONY: run test race lint clean help
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -4
+	@sed -n 's/^# //p' Makefile | head -5
 
 run: .venv/.run
 	@$(BIN)/fewshot run $(PRESET)
 
 test: .venv/.test
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+race: .venv/.race
+	@$(BIN)/python -m benchmarks.speed.race $(RACE_ARGS)
 
 lint: .venv/.test
 	$(BIN)/ruff check .
@@ -43,6 +48,11 @@ lint: .venv/.test
 .venv/.test: .venv/.run
 	@echo "Installing into .venv: the test tools ..."
 	@$(PIP) --editable '.[test]'
+	@touch $@
+
+.venv/.race: .venv/.run
+	@echo "Installing into .venv: the libraries to race against ..."
+	@$(PIP) --editable '.[peers]'
 	@touch $@
 
 clean:

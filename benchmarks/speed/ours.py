@@ -1,0 +1,148 @@
+"""This project in the race: the code that `fewshot` itself runs, given the race's weights and images."""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from benchmarks.speed.cases import IMAGE_SHAPE, OURS_FLOAT32, Case
+from benchmarks.speed.inputs import draw, make_images, make_tasks, make_weights
+from fewshot.classifier import FewShotClassifier
+from fewshot.config import Settings, settings_from
+from fewshot.data.images import EpisodeBatch, ImageBank
+from fewshot.device import pick_precision
+from fewshot.methods import build_method
+from fewshot.methods.contract import Method
+from fewshot.scoring import answer
+
+CPU = torch.device("cpu")
+
+
+class OuterStep:
+    """One update from one batch of episodes, as `fewshot.train` makes it."""
+
+    def __init__(self, method: Method, settings: Settings) -> None:
+        self.method, self.options = method, settings.train
+        self.precision = pick_precision(settings.train.precision, CPU)
+        self.optimizer = torch.optim.Adam(method.parameters(), lr=self.options.learning_rate)
+
+    def __call__(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, accuracy and the norm of the gradient."""
+        self.method.train()
+        self.optimizer.zero_grad()
+        loss = accuracy = torch.zeros(())
+        for part in batch.split(self.method.tasks_at_once):
+            share = len(part.query) / len(batch.query)
+            with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
+                outcome = self.method.loss(part)
+            (outcome.loss * share).backward()
+            loss = loss + outcome.loss.detach() * share
+            accuracy = accuracy + outcome.accuracy * share
+        norm = torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.options.gradient_clip)
+        self.optimizer.step()
+        return loss, accuracy, norm
+
+
+class OursStep:
+    """A training step of MAML or ProtoNet."""
+
+    def __init__(self, case: Case, contestant: str) -> None:
+        settings = settings_of(case, contestant)
+        self.method = method_of(case, settings)
+        self.outer = OuterStep(self.method, settings)
+        tasks = make_tasks(case)
+        self.batch = EpisodeBatch(tasks.support, tasks.query)
+        self.fresh = copy.deepcopy(self.method.state_dict())
+
+    def step(self) -> None:
+        self.outer(self.batch)
+
+    def check(self) -> dict[str, float]:
+        """MAML: loss and norm of the meta-gradient. ProtoNet: the loss in evaluation mode; `report.CHECKS` says why."""
+        self.method.load_state_dict(self.fresh)
+        if self.method.batch_norm_modes[0] == "transductive":
+            loss, _, norm = self.outer(self.batch)
+            return {"loss": float(loss), "gradient norm": float(norm)}
+        self.method.eval()
+        precision = self.outer.precision
+        with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            logits = self.method.logits(self.batch, "inductive")
+        return {"loss": float(cross_entropy(logits.float().flatten(0, 1), self.batch.labels.flatten()))}
+
+
+class OursEvaluation:
+    """`fewshot.scoring.answer`, which is what `fewshot evaluate` calls."""
+
+    def __init__(self, case: Case, contestant: str) -> None:
+        self.method = method_of(case, settings_of(case, contestant))
+        self.bank = ImageBank(make_images(), CPU)
+        self.episodes = draw(case.shape, case.tasks)
+
+    def step(self) -> None:
+        answers = answer(self.method, self.bank, self.episodes, self.method.batch_norm_modes[0])
+        self.accuracy = float(answers.accuracy.mean())
+
+    def check(self) -> dict[str, float]:
+        self.step()
+        return {"accuracy": self.accuracy}
+
+
+class OursLatency:
+    """`FewShotClassifier.fit`, then `predict` for one image."""
+
+    def __init__(self, case: Case, contestant: str) -> None:
+        method = method_of(case, settings_of(case, contestant)).eval()
+        self.classifier = FewShotClassifier(method, IMAGE_SHAPE, CPU)
+        images = make_images()[draw(case.shape, 1).rows[0]]  # way shot+1 channel height width
+        self.support = [np.ascontiguousarray(of_class[: case.shape.shot]) for of_class in images]
+        self.query = np.ascontiguousarray(images[0, case.shape.shot :])
+        self.names = [f"class {place}" for place in range(case.shape.way)]
+
+    def step(self) -> None:
+        self.classifier.fit(self.support, self.names)
+        self.classifier.predict(self.query)
+
+    def check(self) -> dict[str, float]:
+        self.classifier.fit(self.support, self.names)
+        probabilities = self.classifier.predict_proba(self.query)[0]
+        return {f"probability {place}": float(value) for place, value in enumerate(probabilities)}
+
+
+def settings_of(case: Case, contestant: str) -> Settings:
+    """The settings that a user would write for the case."""
+    method: dict[str, object] = {"name": "protonet"}
+    if case.kind.startswith("maml"):
+        method = {
+            "name": "maml",
+            "inner_steps": case.inner_steps,
+            "inner_steps_test": case.inner_steps,
+            "inner_learning_rate": case.inner_learning_rate,
+            "batch_norm": "transductive",  # as in the peers' examples; it costs us the same either way
+        }
+    train = {
+        "episode": str(case.shape),
+        "tasks": case.tasks,
+        "learning_rate": 1e-3,
+        "schedule": "constant",
+        "precision": "float32" if contestant == OURS_FLOAT32 else "auto",
+    }
+    return settings_from({"method": method, "backbone": {"form": case.form}, "train": train, "device": "cpu"})
+
+
+def method_of(case: Case, settings: Settings) -> Method:
+    """The method as `fewshot` builds it, with the weights of the race."""
+    method = build_method(settings, IMAGE_SHAPE)
+    state, weights = method.state_dict(), make_weights(case)
+    prefix = "network.0." if settings.method.name == "maml" else "backbone."
+    names = {"convolution": "convolutions.{}.weight", "scale": "norms.{}.weight", "shift": "norms.{}.bias",
+             "mean": "norms.{}.running_mean", "variance": "norms.{}.running_var"}  # fmt: skip
+    for name, weight in weights.items():
+        kind, _, block = name.partition(".")
+        if block:
+            state[prefix + names[kind].format(block)].copy_(weight)
+        elif settings.method.name == "maml":
+            state["network.1.weight" if kind == "linear" else "network.1.bias"].copy_(weight)
+    method.load_state_dict(state)
+    return method

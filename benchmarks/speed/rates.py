@@ -1,0 +1,95 @@
+"""What the machine can do, and how much work the steps are: their share of it is then a division.
+
+python -m benchmarks.speed.rates THREADS    # one line of JSON
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.speed import plain
+from benchmarks.speed.cases import CASES, CHANNELS, Case
+from benchmarks.speed.inputs import make_tasks, make_weights
+from fewshot.device import pick_precision, prepare_cpu
+
+SIDE = 2048
+CONVOLVED = (360, CHANNELS, 14, 14)
+"""What is convolved: the second layer, which does most of the work, of a 60-way 1-shot 5-query episode."""
+REPEATS = 5
+
+
+def measure(threads: int) -> dict[str, object]:
+    """GFLOP/s of a matrix product and a convolution in each format, floating-point operations of the training steps."""
+    prepare_cpu(threads)
+    formats = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    return {
+        "threads": threads,
+        "capabilities": dict(torch.cpu.get_capabilities()),
+        "auto": str(pick_precision("auto", torch.device("cpu"))).removeprefix("torch."),
+        "matrix product": {name: _product_rate(dtype) for name, dtype in formats.items()},
+        "convolution": {name: _convolution_rate(dtype) for name, dtype in formats.items()},
+        "operations of a task": {case.name: count(case) for case in CASES.values() if case.kind.endswith("-step")},
+    }
+
+
+def count(case: Case) -> int:
+    """Floating-point operations of one task's part in a training step of the plain network, two for each multiply-add.
+
+    Counted are matrix products and convolutions: forward, backward, and for MAML through the inner backward passes.
+    """
+    support, support_labels, query, query_labels = make_tasks(case).flat()[0]
+    weights = make_weights(case)
+    with FlopCounterMode(display=False) as counter:
+        if case.kind == "maml-step":
+            _second_order(case, weights, support, support_labels, query, query_labels).backward()
+        else:
+            embedded = plain.embedding(case, weights).train()(torch.cat([support, query]))
+            prototypes = embedded[: len(support)].unflatten(0, case.shape[:2]).mean(1)
+            cross_entropy(-torch.cdist(embedded[len(support) :], prototypes).square(), query_labels).backward()
+    return int(counter.get_total_flops())
+
+
+def _second_order(
+    case: Case, weights: dict[str, Tensor], support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor
+) -> Tensor:
+    network = plain.classifier(case, weights)
+    adapted = dict(network.named_parameters())
+    for _ in range(case.inner_steps):
+        loss = cross_entropy(torch.func.functional_call(network, adapted, support), support_labels)
+        gradients = torch.autograd.grad(loss, list(adapted.values()), create_graph=True)
+        rate = case.inner_learning_rate
+        adapted = {name: old - rate * new for (name, old), new in zip(adapted.items(), gradients, strict=True)}
+    return cross_entropy(torch.func.functional_call(network, adapted, query), query_labels)
+
+
+def _product_rate(dtype: torch.dtype) -> float:
+    a, b = torch.rand(SIDE, SIDE).to(dtype), torch.rand(SIDE, SIDE).to(dtype)
+    return 2 * SIDE**3 / _seconds(lambda: a @ b) / 1e9
+
+
+def _convolution_rate(dtype: torch.dtype) -> float:
+    images = torch.rand(CONVOLVED).to(dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.rand(CHANNELS, CHANNELS, 3, 3).to(dtype).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        seconds = _seconds(lambda: conv2d(images, weight, padding=1))
+    return 2 * images.numel() * 9 * CHANNELS / seconds / 1e9
+
+
+def _seconds(work: Callable[[], Tensor]) -> float:
+    times = []
+    for _ in range(1 + REPEATS):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return median(times[1:])
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(int(sys.argv[1]))))

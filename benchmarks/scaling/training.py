@@ -1,0 +1,78 @@
+"""The cost of a training step, through the code that `fewshot run` trains with."""
+
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from benchmarks.scaling.conditions import Conditions, Values, memory_mb
+from fewshot.config import Settings, load_settings
+from fewshot.data.episodes import ClassTable, EpisodeSource
+from fewshot.data.images import EpisodeBatch, ImageBank
+from fewshot.device import pick_device, pick_precision, prepare_cpu
+from fewshot.methods import build_method
+from fewshot.methods.contract import Method
+
+_CLASSES, _IMAGES_OF_CLASS = 200, 20
+_WARM_UP, _STEPS = 2, 5
+
+
+def measure_tasks(tasks: int, conditions: Conditions, folder: Path) -> Values:
+    """A MAML step of that many tasks."""
+    return _measure("omniglot-maml-5w1s", ["train.episode=5w1s1q", f"train.tasks={tasks}"], conditions)
+
+
+def measure_inner_steps(inner_steps: int, conditions: Conditions, folder: Path) -> Values:
+    """A MAML step of 8 tasks with that many inner steps."""
+    changes = ["train.episode=5w1s1q", "train.tasks=8", f"method.inner_steps={inner_steps}"]
+    return _measure("omniglot-maml-5w1s", changes, conditions)
+
+
+def measure_way(way: int, conditions: Conditions, folder: Path) -> Values:
+    """A ProtoNet step of one episode of that many classes."""
+    return _measure("omniglot-protonet-5w1s", [f"train.episode={way}w1s5q", "train.tasks=1"], conditions)
+
+
+def _measure(preset: str, changes: list[str], conditions: Conditions) -> Values:
+    """Draw, gather and learn from one batch after the other, as meta-training does."""
+    settings = load_settings(preset, changes)
+    prepare_cpu(conditions.threads)
+    device, train = pick_device(conditions.device), settings.train
+    images = np.random.default_rng(0).integers(0, 256, (_CLASSES * _IMAGES_OF_CLASS, 1, 28, 28), dtype=np.uint8)
+    start = np.arange(0, len(images), _IMAGES_OF_CLASS)
+    table = ClassTable(start, np.full(_CLASSES, _IMAGES_OF_CLASS), np.zeros(_CLASSES, np.int8))
+    bank, source = ImageBank(images, device), EpisodeSource(table, train.episode, settings.seed, "scaling")
+    method = build_method(settings, bank.image_shape).to(device)
+    optimizer = torch.optim.Adam(method.parameters(), lr=train.learning_rate)
+    before, times = memory_mb("VmRSS"), []
+    for step in range(_WARM_UP + _STEPS):
+        began = time.perf_counter()
+        _step(method, optimizer, bank.batch(source.draw(step * train.tasks, train.tasks)), settings)
+        times.append(time.perf_counter() - began)
+    step_ms = 1e3 * median(times[_WARM_UP:])
+    images_of_step = train.tasks * train.episode.way * (train.episode.shot + train.episode.query)
+    return {
+        "step_ms": step_ms,
+        "task_ms": step_ms / train.tasks,
+        "image_ms": step_ms / images_of_step,
+        "peak_mb": memory_mb("VmHWM") - before,
+    }
+
+
+def _step(method: Method, optimizer: torch.optim.Optimizer, batch: EpisodeBatch, settings: Settings) -> None:
+    """One update: what `fewshot.train` does in a step."""
+    precision = pick_precision(settings.train.precision, batch.query.device)
+    method.train()
+    optimizer.zero_grad()
+    loss = torch.zeros((), device=batch.query.device)
+    for part in batch.split(method.tasks_at_once):
+        share = len(part.query) / len(batch.query)
+        with torch.autocast(batch.query.device.type, precision, enabled=precision != torch.float32):
+            outcome = method.loss(part)
+        (outcome.loss * share).backward()
+        loss = loss + outcome.loss.detach() * share
+    torch.nn.utils.clip_grad_norm_(method.parameters(), settings.train.gradient_clip)
+    optimizer.step()
+    loss.item()  # waits for an accelerator

@@ -83,6 +83,7 @@ class Case:
         """The same in small: to see that everything works, not to be believed."""
         return replace(
             self,
+            what=f"in small: {self.what}",
             tasks=max(1, self.tasks // 16),
             tuning_tasks=min(self.tuning_tasks, 2),
             rounds=min(self.rounds, 3),

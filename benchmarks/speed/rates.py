@@ -28,10 +28,11 @@ REPEATS = 5
 def measure(threads: int) -> dict[str, object]:
     """GFLOP/s of a matrix product and a convolution in each format, floating-point operations of the training steps."""
     prepare_cpu(threads)
+    capabilities = torch.cpu.get_capabilities()
     formats = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     return {
         "threads": threads,
-        "capabilities": dict(torch.cpu.get_capabilities()),
+        "capabilities": sorted(name for name, has in capabilities.items() if has and name.startswith(("avx", "amx"))),
         "auto": str(pick_precision("auto", torch.device("cpu"))).removeprefix("torch."),
         "matrix product": {name: _product_rate(dtype) for name, dtype in formats.items()},
         "convolution": {name: _convolution_rate(dtype) for name, dtype in formats.items()},

@@ -90,18 +90,17 @@ def _judge(target: Target, ratio: Ratio, calls: Sequence[float]) -> Record:
 
 def times_table(found: Record) -> Table:
     """Every contestant's time in a case, and how many times as long as ours a peer takes."""
-    columns = ("", "run as", "time", "x ours", "x ours in float32", "GFLOP/s")
-    table = Table(*columns, title=f"{found['case']}: {found['what']}", title_justify="left")
+    rows = {"": ("run as", "time", "x ours", "x ours in float32", "GFLOP/s")}
     for name, one in found["contestants"].items():
         ratios = found["times as long as ours"].get(name, {})
-        table.add_row(
-            f"[bold]{name}" if name == OURS else name,
-            _run_as(one),
-            _time(one),
-            _ratio(ratios.get(OURS)),
-            _ratio(ratios.get(OURS_FLOAT32)),
-            _achieved(one),
-        )
+        of_ours = _ratio(ratios.get(OURS)), _ratio(ratios.get(OURS_FLOAT32))
+        rows[f"[bold]{name}" if name == OURS else name] = (_run_as(one), _time(one), *of_ours, _achieved(one))
+    heading, *others = [(name, *cells) for name, cells in rows.items()]
+    used = [place for place in range(len(heading)) if any(row[place] for row in others)]
+    title = f"{found['case']}: {found['what']}"
+    table = Table(*(heading[place] for place in used), title=title, title_justify="left")
+    for row in others:
+        table.add_row(*(row[place] for place in used))
     return table
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.speed.cases import FROM_ARCHIVE, Case
-from benchmarks.speed.ours import CPU, OuterStep, method_of, settings_of
+from benchmarks.speed.ours import CPU, method_of, outer_step, settings_of
 from fewshot.config import EpisodeShape
 from fewshot.data import prepare as stages
 from fewshot.data.download import MIRROR
@@ -57,8 +57,8 @@ class OursFromDisk:
         dataset = open_dataset(data, "omniglot", SPLIT)
         bank = ImageBank(dataset.pack.images, CPU)
         source = EpisodeSource(dataset.part("train"), self.case.shape, self.settings.seed, "train")
-        outer = OuterStep(method_of(self.case, self.settings), self.settings)
-        accuracies = [float(outer(bank.batch(source.draw(number)))[1]) for number in range(episodes)]
+        outer, rate = outer_step(method_of(self.case, self.settings), self.settings), self.settings.train.learning_rate
+        accuracies = [float(outer(bank.batch(source.draw(number)), rate).accuracy) for number in range(episodes)]
         self.accuracy = sum(accuracies) / len(accuracies)
 
 

@@ -1,6 +1,7 @@
 """This project in the race: the code that `fewshot` itself runs, given the race's weights and images."""
 
 import copy
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks.speed.cases import IMAGE_SHAPE, OURS_FLOAT32, Case
 from benchmarks.speed.inputs import draw, make_images, make_tasks, make_weights
 from fewshot.classifier import FewShotClassifier
-from fewshot.config import Settings, settings_from
+from fewshot.config import Settings, TrainSettings, settings_from
 from fewshot.data.images import EpisodeBatch, ImageBank
 from fewshot.device import pick_precision
 from fewshot.methods import build_method
@@ -20,16 +21,23 @@ from fewshot.scoring import answer
 CPU = torch.device("cpu")
 
 
+class Done(NamedTuple):
+    """What one step did."""
+
+    loss: Tensor
+    accuracy: Tensor
+    gradient_norm: Tensor
+
+
 class OuterStep:
     """One update from one batch of episodes, as `fewshot.train` makes it."""
 
-    def __init__(self, method: Method, settings: Settings) -> None:
-        self.method, self.options = method, settings.train
-        self.precision = pick_precision(settings.train.precision, CPU)
-        self.optimizer = torch.optim.Adam(method.parameters(), lr=self.options.learning_rate)
+    def __init__(self, method: Method, settings: TrainSettings, precision: torch.dtype) -> None:
+        self.method, self.settings, self.precision = method, settings, precision
+        self.optimizer = torch.optim.Adam(method.parameters(), lr=settings.learning_rate)
 
-    def __call__(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss, accuracy and the norm of the gradient."""
+    def __call__(self, batch: EpisodeBatch, learning_rate: float) -> Done:
+        """Update the method's parameters."""
         self.method.train()
         self.optimizer.zero_grad()
         loss = accuracy = torch.zeros(())
@@ -40,9 +48,11 @@ class OuterStep:
             (outcome.loss * share).backward()
             loss = loss + outcome.loss.detach() * share
             accuracy = accuracy + outcome.accuracy * share
-        norm = torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.options.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.settings.gradient_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
         self.optimizer.step()
-        return loss, accuracy, norm
+        return Done(loss, accuracy, norm)
 
 
 class OursStep:
@@ -50,21 +60,21 @@ class OursStep:
 
     def __init__(self, case: Case, contestant: str) -> None:
         settings = settings_of(case, contestant)
-        self.method = method_of(case, settings)
-        self.outer = OuterStep(self.method, settings)
+        self.method, self.rate = method_of(case, settings), settings.train.learning_rate
+        self.outer = outer_step(self.method, settings)
         tasks = make_tasks(case)
         self.batch = EpisodeBatch(tasks.support, tasks.query)
         self.fresh = copy.deepcopy(self.method.state_dict())
 
     def step(self) -> None:
-        self.outer(self.batch)
+        self.outer(self.batch, self.rate)
 
     def check(self) -> dict[str, float]:
         """MAML: loss and norm of the meta-gradient. ProtoNet: the loss in evaluation mode; `report.CHECKS` says why."""
         self.method.load_state_dict(self.fresh)
         if self.method.batch_norm_modes[0] == "transductive":
-            loss, _, norm = self.outer(self.batch)
-            return {"loss": float(loss), "gradient norm": float(norm)}
+            done = self.outer(self.batch, self.rate)
+            return {"loss": float(done.loss), "gradient norm": float(done.gradient_norm)}
         self.method.eval()
         precision = self.outer.precision
         with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
@@ -131,18 +141,26 @@ def settings_of(case: Case, contestant: str) -> Settings:
     return settings_from({"method": method, "backbone": {"form": case.form}, "train": train, "device": "cpu"})
 
 
+def outer_step(method: Method, settings: Settings) -> OuterStep:
+    """The step that `fewshot train` would take with these settings on the CPU."""
+    return OuterStep(method, settings.train, pick_precision(settings.train.precision, CPU))
+
+
 def method_of(case: Case, settings: Settings) -> Method:
     """The method as `fewshot` builds it, with the weights of the race."""
     method = build_method(settings, IMAGE_SHAPE)
     state, weights = method.state_dict(), make_weights(case)
-    prefix = "network.0." if settings.method.name == "maml" else "backbone."
     names = {"convolution": "convolutions.{}.weight", "scale": "norms.{}.weight", "shift": "norms.{}.bias",
              "mean": "norms.{}.running_mean", "variance": "norms.{}.running_var"}  # fmt: skip
     for name, weight in weights.items():
         kind, _, block = name.partition(".")
         if block:
-            state[prefix + names[kind].format(block)].copy_(weight)
-        elif settings.method.name == "maml":
-            state["network.1.weight" if kind == "linear" else "network.1.bias"].copy_(weight)
+            suffix = names[kind].format(block)
+            [place] = [place for place in state if place.endswith(suffix)]
+            state[place].copy_(weight)
+    # What is left besides counters is MAML's linear layer.
+    of_layer = [place for place in state if "convolutions" not in place and "norms" not in place]
+    for place in of_layer:
+        state[place].copy_(weights["linear" if place.endswith("weight") else "bias"])
     method.load_state_dict(state)
     return method

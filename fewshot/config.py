@@ -96,6 +96,9 @@ class MAMLSettings(_Frozen):
     batch_norm: Literal["inductive", "transductive"] = Field(
         "inductive", description="statistics for a query at test: of the support set, or of all queries together"
     )
+    backend: Literal["auto", "grouped", "loop"] = Field(
+        "auto", description="grouped: tasks side by side as channel groups; loop: one by one; auto: grouped if it can"
+    )
 
 
 Method = Annotated[ProtoNetSettings | MAMLSettings, Field(discriminator="name")]

@@ -8,8 +8,8 @@ import torch
 
 from fewshot.errors import UsageError
 
-# From glibc's malloc.h: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+# From glibc's malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD and M_ARENA_MAX.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def pick_device(name: str) -> torch.device:
@@ -52,3 +52,9 @@ def prepare_cpu(threads: int) -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_THRESHOLD, 2**30)
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_ARENA_MAX, 1)  # a thread's own arena gives large blocks back in spite of the other two
+
+
+def prepare_thread() -> None:
+    """Let a thread that works beside others compute alone."""
+    torch.set_num_threads(1)

@@ -25,6 +25,16 @@ def bits(key: int, index: UInt64[np.ndarray, "*shape"], slot: int) -> UInt64[np.
         return _mix(stream + np.uint64(slot + 1) * _WEYL)
 
 
+def many_bits(
+    key: int, index: UInt64[np.ndarray, "*shape"], slot: int, number: int
+) -> UInt64[np.ndarray, "*shape {number}"]:
+    """What `bits` gives for the slots slot, ..., slot + number - 1, side by side, in one expression."""
+    slots = np.arange(slot + 1, slot + number + 1, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        stream = _mix(np.uint64(key) + (index + np.uint64(1)) * _WEYL)
+        return _mix(stream[..., None] + slots * _WEYL)
+
+
 def below(bound: Int64[np.ndarray, "*shape"], random: UInt64[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:
     """A whole number in [0, bound) from each word of random bits, for bounds up to 2**32.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from fewshot.checkpoint import Progress, load_checkpoint, save_checkpoint
 from fewshot.config import Settings, TrainSettings
 from fewshot.data.episodes import EpisodeRows, EpisodeSource
-from fewshot.data.images import EpisodeBatch, ImageBank
+from fewshot.data.images import ImageBank
 from fewshot.data.splits import Dataset
 from fewshot.device import pick_device, pick_precision, prepare_cpu
 from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageError
@@ -25,6 +25,7 @@ from fewshot.model import save_model
 from fewshot.progress import Reporter, report_progress
 from fewshot.scoring import answer
 from fewshot.stats import score
+from fewshot.step import Done, OuterStep
 from fewshot.stopping import stop_requests
 
 OnMetrics = Callable[[int, dict[str, float]], None]
@@ -109,10 +110,8 @@ class _Trainer:
         self.source = EpisodeSource(dataset.part("train"), self.options.episode, settings.seed, "train")
         self.validation = dataset.frozen("val", self.options.validation, self.options.validation_episodes)
         self.method = build_method(settings, self.bank.image_shape).to(device)
-        self.optimizer = torch.optim.Adam(
-            self.method.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
-        )
-        resumed = load_checkpoint(folder, run, self.method, self.optimizer)
+        self.step = OuterStep(self.method, self.options, self.precision)
+        resumed = load_checkpoint(folder, run, self.method, self.step.optimizer)
         self.progress, self.best = resumed if resumed else (Progress(run), _copy(self.method))
 
     def run(self, stop: Event, reporter: Reporter) -> None:
@@ -121,7 +120,7 @@ class _Trainer:
         began, first, seconds_before = time.monotonic(), progress.step, progress.seconds
         while progress.step < options.steps and not self._out_of_patience():
             rate = learning_rate_at(progress.step, options)
-            done = self._step(self.bank.batch(self._draw(progress.step)), rate)
+            done = self.step(self.bank.batch(self._draw(progress.step)), rate)
             progress.step += 1
             step = progress.step
             validates = step % options.validate_every == 0 or step == options.steps
@@ -135,7 +134,7 @@ class _Trainer:
                 speed = (step - first) * options.tasks / elapsed
                 self._log(done, rate, speed, self._validate() if validates else {}, reporter)
             if saves:
-                save_checkpoint(self.folder, progress, self.method, self.best, self.optimizer)
+                save_checkpoint(self.folder, progress, self.method, self.best, self.step.optimizer)
             if stop.is_set():
                 raise Interrupted(f"stopped at step {step} of {options.steps}; run the same command again to go on")
 
@@ -169,24 +168,6 @@ class _Trainer:
     def _draw(self, step: int) -> EpisodeRows:
         return self.source.draw(step * self.options.tasks, self.options.tasks)
 
-    def _step(self, batch: EpisodeBatch, learning_rate: float) -> "_Done":
-        """One update from one batch of episodes; the gradient is accumulated over parts that fit in memory."""
-        self.method.train()
-        self.optimizer.zero_grad()
-        loss = accuracy = torch.zeros((), device=self.device)
-        for part in batch.split(self.method.tasks_at_once):
-            share = len(part.query) / len(batch.query)
-            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-                outcome = self.method.loss(part)
-            (outcome.loss * share).backward()
-            loss = loss + outcome.loss.detach() * share
-            accuracy = accuracy + outcome.accuracy * share
-        norm = torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.options.gradient_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
-        return _Done(loss, accuracy, norm)
-
     def _validate(self) -> dict[str, float]:
         mode = self.method.batch_norm_modes[0]
         now = score(answer(self.method, self.bank, self.validation, mode).accuracy)
@@ -204,7 +185,7 @@ class _Trainer:
         return {"val_accuracy": now.accuracy, "val_interval": now.interval}
 
     def _log(
-        self, done: "_Done", rate: float, tasks_per_s: float, validated: dict[str, float], reporter: Reporter
+        self, done: Done, rate: float, tasks_per_s: float, validated: dict[str, float], reporter: Reporter
     ) -> None:
         progress = self.progress
         numbers = {"loss": float(done.loss), "accuracy": float(done.accuracy), "learning_rate": rate}
@@ -218,7 +199,7 @@ class _Trainer:
     def _out_of_patience(self) -> bool:
         return 0 < self.options.patience <= self.progress.validations_without_better
 
-    def _check_finite(self, done: "_Done", rate: float) -> None:
+    def _check_finite(self, done: Done, rate: float) -> None:
         """A loss or gradient that is not finite ends the run before a checkpoint can hold what it does."""
         if math.isfinite(float(done.loss)) and math.isfinite(float(done.gradient_norm)):
             return
@@ -229,14 +210,6 @@ class _Trainer:
             f"{self.progress.step} (learning rate {rate:.2g}{inner}); lower train.learning_rate or "
             f"train.gradient_clip, or set train.precision=float32. The last good checkpoint is kept in {self.folder}"
         )
-
-
-class _Done(NamedTuple):
-    """What one step did."""
-
-    loss: Tensor
-    accuracy: Tensor
-    gradient_norm: Tensor
 
 
 def _finished(folder: Path, run: str) -> TrainResult | None:

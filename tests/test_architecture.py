@@ -13,7 +13,7 @@ LAYERS = [
     {"config", "files", "randomness", "home", "stats", "progress", "stopping", "device", "keys", "doctor", "photos"},
     {"data", "backbones", "lineage", "figures", "mlflow_store"},
     {"methods"},
-    {"model", "scoring"},
+    {"model", "scoring", "step"},
     {"checkpoint", "train", "evaluate", "classifier"},
     {"tracking", "registry", "mlflow_model"},
     {"cli", "__main__"},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fewshot.randomness import below, bits, key_of, torch_seed
+from fewshot.randomness import below, bits, key_of, many_bits, torch_seed
 
 INDEX = np.arange(200_000, dtype=np.uint64)
 
@@ -15,6 +15,12 @@ def test_a_draw_depends_on_key_index_and_slot_only() -> None:
     one_by_one = [bits(key, INDEX[k : k + 1], 3)[0] for k in range(100)]
     np.testing.assert_array_equal(all_at_once, one_by_one)
     np.testing.assert_array_equal(bits(key, INDEX[:100].reshape(4, 25), 3).ravel(), all_at_once)
+
+
+def test_many_slots_at_once_are_those_one_by_one() -> None:
+    index = INDEX[:60].reshape(3, 20)
+    expected = np.stack([bits(9, index, slot) for slot in (4, 5, 6)], axis=-1)
+    np.testing.assert_array_equal(many_bits(9, index, 4, 3), expected)
 
 
 def test_seed_purpose_and_slot_give_streams_of_their_own() -> None:

@@ -17,7 +17,6 @@ from toy_data import toy_dataset
 from fewshot.config import Settings, TrainSettings, settings_from
 from fewshot.data.splits import Dataset
 from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageError
-from fewshot.methods.maml import MAML
 from fewshot.model import load_model
 from fewshot.train import TrainResult, learning_rate_at, train
 
@@ -178,17 +177,6 @@ def test_metrics_are_heard_as_they_come(dataset: Dataset, tmp_path: Path) -> Non
     assert {"loss", "accuracy", "learning_rate", "tasks_per_s"} <= heard[1][1].keys()
     assert "val_accuracy" in heard[0][1]
     assert "val_accuracy" not in heard[1][1]
-
-
-def test_gradients_accumulated_over_parts_equal_those_of_the_whole(dataset: Dataset, tmp_path: Path) -> None:
-    settings = toy_settings("maml", tasks=5, steps=3)
-    whole = train(settings, dataset, tmp_path / "whole")
-    weights = load_model(whole.model, torch.device("cpu")).state_dict()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MAML, "tasks_at_once", 2)
-        parts = train(settings, dataset, tmp_path / "parts")
-    for name, tensor in load_model(parts.model, torch.device("cpu")).state_dict().items():
-        torch.testing.assert_close(tensor, weights[name], rtol=1e-4, atol=1e-5)
 
 
 def test_schedules_by_hand() -> None:

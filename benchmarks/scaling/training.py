@@ -5,15 +5,14 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import torch
 
 from benchmarks.scaling.conditions import Conditions, Values, memory_mb
-from fewshot.config import Settings, load_settings
+from fewshot.config import load_settings
 from fewshot.data.episodes import ClassTable, EpisodeSource
-from fewshot.data.images import EpisodeBatch, ImageBank
+from fewshot.data.images import ImageBank
 from fewshot.device import pick_device, pick_precision, prepare_cpu
 from fewshot.methods import build_method
-from fewshot.methods.contract import Method
+from fewshot.step import OuterStep
 
 _CLASSES, _IMAGES_OF_CLASS = 200, 20
 _WARM_UP, _STEPS = 2, 5
@@ -45,11 +44,12 @@ def _measure(preset: str, changes: list[str], conditions: Conditions) -> Values:
     table = ClassTable(start, np.full(_CLASSES, _IMAGES_OF_CLASS), np.zeros(_CLASSES, np.int8))
     bank, source = ImageBank(images, device), EpisodeSource(table, train.episode, settings.seed, "scaling")
     method = build_method(settings, bank.image_shape).to(device)
-    optimizer = torch.optim.Adam(method.parameters(), lr=train.learning_rate)
+    learn = OuterStep(method, train, pick_precision(train.precision, device))
     before, times = memory_mb("VmRSS"), []
     for step in range(_WARM_UP + _STEPS):
         began = time.perf_counter()
-        _step(method, optimizer, bank.batch(source.draw(step * train.tasks, train.tasks)), settings)
+        done = learn(bank.batch(source.draw(step * train.tasks, train.tasks)), train.learning_rate)
+        done.loss.item()  # waits for an accelerator
         times.append(time.perf_counter() - began)
     step_ms = 1e3 * median(times[_WARM_UP:])
     images_of_step = train.tasks * train.episode.way * (train.episode.shot + train.episode.query)
@@ -59,20 +59,3 @@ def _measure(preset: str, changes: list[str], conditions: Conditions) -> Values:
         "image_ms": step_ms / images_of_step,
         "peak_mb": memory_mb("VmHWM") - before,
     }
-
-
-def _step(method: Method, optimizer: torch.optim.Optimizer, batch: EpisodeBatch, settings: Settings) -> None:
-    """One update: what `fewshot.train` does in a step."""
-    precision = pick_precision(settings.train.precision, batch.query.device)
-    method.train()
-    optimizer.zero_grad()
-    loss = torch.zeros((), device=batch.query.device)
-    for part in batch.split(method.tasks_at_once):
-        share = len(part.query) / len(batch.query)
-        with torch.autocast(batch.query.device.type, precision, enabled=precision != torch.float32):
-            outcome = method.loss(part)
-        (outcome.loss * share).backward()
-        loss = loss + outcome.loss.detach() * share
-    torch.nn.utils.clip_grad_norm_(method.parameters(), settings.train.gradient_clip)
-    optimizer.step()
-    loss.item()  # waits for an accelerator

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fewshot.backbones.layers import BatchNorm, Convolution, ImageConvolution
 from fewshot.config import BackboneSettings
 from fewshot.errors import UsageError
 
@@ -35,17 +36,17 @@ class Conv4(nn.Module):
         self.pool = pool
         widths = [in_channels, *[settings.channels] * 4]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 3, stride=1 if pool else 2, padding=1, bias=False)
-            for before, after in pairwise(widths)
+            (Convolution if number else ImageConvolution)(before, after, stride=1 if pool else 2)
+            for number, (before, after) in enumerate(pairwise(widths))
         )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(settings.channels) for _ in range(4))
+        self.norms = nn.ModuleList(BatchNorm(settings.channels) for _ in range(4))
         cells = (height // 16) * (width // 16) if pool else 1
         self.out_features = settings.channels * cells
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image feature"]:
         """Embeddings of images."""
-        x = images.contiguous(memory_format=torch.channels_last)
+        x = images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = norm(convolution(x))
             if self.pool:

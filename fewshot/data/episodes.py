@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 from fewshot.config import EpisodeShape
 from fewshot.errors import DamagedFileError, DataError
 from fewshot.files import sha256_file, write_bytes
-from fewshot.randomness import below, bits, key_of
+from fewshot.randomness import below, key_of, many_bits
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,10 @@ def _distinct(
     Floyd's algorithm (Bentley & Floyd 1987) needs `number` draws whatever the bound; random sort keys then make the
     order uniform as well, which decides which image is support and which query. Uses slots [slot, slot + 2 number).
     """
-    chosen = np.empty((*index.shape, number), dtype=np.int64)
-    for k in range(number):
-        last = bound - number + k
-        candidate = below(last + 1, bits(key, index, slot + k))
-        taken = (chosen[..., :k] == candidate[..., None]).any(axis=-1)
-        chosen[..., k] = np.where(taken, last, candidate)
-    order = np.stack([bits(key, index, slot + number + k) for k in range(number)], axis=-1)
-    return np.take_along_axis(chosen, np.argsort(order, axis=-1), axis=-1)
+    random = many_bits(key, index, slot, 2 * number)
+    last = bound[..., None] - number + np.arange(number)
+    chosen = below(last + 1, random[..., :number])
+    for k in range(1, number):
+        taken = (chosen[..., :k] == chosen[..., k, None]).any(axis=-1)
+        np.copyto(chosen[..., k], last[..., k], where=taken)
+    return np.take_along_axis(chosen, np.argsort(random[..., number:], axis=-1), axis=-1)

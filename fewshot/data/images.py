@@ -26,6 +26,12 @@ class EpisodeBatch:
         tasks, way, query = self.query.shape[:3]
         return torch.arange(way, device=self.query.device).repeat_interleave(query).expand(tasks, -1)
 
+    @property
+    def images_of_a_task(self) -> int:
+        """Support and query images together."""
+        _, way, shot = self.support.shape[:3]
+        return way * (shot + self.query.shape[2])
+
     def split(self, tasks: int) -> list["EpisodeBatch"]:
         """Batches of at most `tasks` tasks each."""
         parts = zip(self.support.split(tasks), self.query.split(tasks), strict=True)

@@ -14,6 +14,8 @@ from fewshot.data.images import EpisodeBatch
 BatchNorm = Literal["inductive", "transductive"]
 """Inductive: the answer to one query does not depend on the others. Transductive: their statistics are shared."""
 
+IMAGES_AT_ONCE = 2000
+"""Images whose activations are kept for one backward pass: about 2 GB of a Conv-4."""
 
 Support = Sequence[Float[Tensor, "_ channel height width"]]
 """The support set of one task: for each class a tensor of one or more images."""
@@ -39,8 +41,12 @@ class Method(nn.Module):
 
     batch_norm_modes: tuple[BatchNorm, ...]
     """The ways it can treat queries at test; the first is the one that its heads are used with."""
-    tasks_at_once: int
-    """How many tasks' graphs fit in memory together; the trainer accumulates gradients over such parts of a batch."""
+    parts_are_independent = False
+    """Whether a pass over some tasks leaves nothing behind that another pass reads, so that they may run at once."""
+
+    def tasks_at_once(self, batch: EpisodeBatch) -> int:
+        """How many of the tasks to learn from in one pass; the trainer adds up the gradients of such parts."""
+        return max(1, IMAGES_AT_ONCE // batch.images_of_a_task)
 
     def loss(self, batch: EpisodeBatch) -> Outcome:
         """The training loss, differentiable in the parameters: the mean over the batch's tasks."""
@@ -66,7 +72,6 @@ class EmbeddingMethod(Method):
     """
 
     batch_norm_modes = ("inductive",)
-    tasks_at_once = 64
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()

@@ -9,12 +9,19 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
+from fewshot.backbones.layers import computes_groups
 from fewshot.config import MAMLSettings
 from fewshot.data.images import EpisodeBatch
 from fewshot.methods.contract import BatchNorm, Head, Method, Outcome, Support, outcome
 from fewshot.methods.inner_loop import full_precision, gradient_descent
 
 Weights = dict[str, Tensor]
+"""Weights of T tasks, stacked along the first axis: a filter bank of 64 is [64 T, ...]."""
+
+Images = Float[Tensor, "task image channel height width"]
+
+IMAGES_IN_GROUPS = 320
+"""Images of tasks that are learned side by side: more cost memory, and no longer save time."""
 
 
 class MAML(Method):
@@ -27,90 +34,111 @@ class MAML(Method):
 
     The linear layer has one row for each class of training. A task with fewer classes takes the first rows, one with
     more takes them again from the start; the paper has no such case.
+
+    Tasks are learned side by side, as channel groups of one network: see `fewshot.backbones.layers`.
     """
 
-    tasks_at_once = 8
+    parts_are_independent = True
 
     def __init__(self, backbone: nn.Module, features: int, way: int, settings: MAMLSettings) -> None:
         """`features` is the width of the backbone's embedding, `way` that of the training episodes."""
         super().__init__()
-        self.network = nn.Sequential(backbone, nn.Linear(features, way))
-        for layer in self.network.modules():
+        self.backbone = backbone
+        self.head = nn.Linear(features, way)
+        for layer in self.backbone.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = 1.0  # a pass in training mode leaves exactly its own statistics in the buffers
         self.settings = settings
         both: tuple[BatchNorm, ...] = ("inductive", "transductive")
         self.batch_norm_modes = both if settings.batch_norm == "inductive" else both[::-1]
 
-    def loss(self, batch: EpisodeBatch) -> Outcome:
-        logits = torch.stack(
-            [
-                self._forward(self._adapt(support.unbind(), self.settings.inner_steps, meta=True), query.flatten(0, 1))
-                for support, query in zip(batch.support, batch.query, strict=True)
-            ]
+    def tasks_at_once(self, batch: EpisodeBatch) -> int:
+        grouped = self.settings.backend == "grouped" or (
+            self.settings.backend == "auto" and computes_groups(self.backbone)
         )
-        return outcome(logits, batch)
+        return max(1, min(8, IMAGES_IN_GROUPS // batch.images_of_a_task)) if grouped else 1
+
+    def loss(self, batch: EpisodeBatch) -> Outcome:
+        logits = []
+        for part in batch.split(self.tasks_at_once(batch)):
+            adapted = self._adapt(*_flat(part.support), self.settings.inner_steps, meta=True)
+            logits.append(self._forward(adapted, part.query.flatten(1, 2)))
+        return outcome(torch.cat(logits), batch)
 
     def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm) -> Float[Tensor, "task queries way"]:
-        return torch.stack(
-            [
-                self._answer(self._learn(support.unbind()), query.flatten(0, 1), batch_norm)
-                for support, query in zip(batch.support, batch.query, strict=True)
-            ]
-        )
+        logits = []
+        for part in batch.split(self.tasks_at_once(batch)):
+            learned = self._learn(*_flat(part.support))
+            logits.append(self._answer(learned, part.query.flatten(1, 2), batch_norm))
+        return torch.cat(logits)
 
     def fit(self, support: Support) -> Head:
-        return Head(len(support), self._learn(support))
+        counts = torch.tensor([len(images) for images in support])
+        labels = torch.arange(len(support)).repeat_interleave(counts).to(support[0].device)
+        return Head(len(support), self._learn(torch.cat(list(support))[None], labels))
 
     def predict(self, head: Head, query: Float[Tensor, "query channel height width"]) -> Float[Tensor, "query way"]:
-        return self._answer(head.tensors, query, self.batch_norm_modes[0])
+        return self._answer(head.tensors, query[None], self.batch_norm_modes[0])[0]
 
-    def _learn(self, support: Support) -> Weights:
+    def _learn(self, support: Images, labels: Int64[Tensor, "image"]) -> Weights:
         """Adapted weights, and in the batch-norm buffers the support set's statistics under them."""
         with torch.enable_grad():
-            weights = self._adapt(support, self.settings.inner_steps_test, meta=False)
-        buffers = self._fresh_buffers()
+            weights = self._adapt(support, labels, self.settings.inner_steps_test, meta=False)
+        buffers = self._fresh_buffers(len(support))
         with torch.no_grad():
-            self.network.train()
-            functional_call(self.network, (weights, buffers), torch.cat(list(support)))
+            self._forward(weights | buffers, support)
         return {name: tensor.detach() for name, tensor in (weights | buffers).items()}
 
-    def _answer(self, learned: Weights, query: Tensor, batch_norm: BatchNorm) -> Float[Tensor, "query way"]:
+    def _answer(self, learned: Weights, query: Images, batch_norm: BatchNorm) -> Float[Tensor, "task query way"]:
         if batch_norm == "transductive":
-            return self._forward(learned, query)
-        self.network.eval()
-        logits: Tensor = functional_call(self.network, learned, query)
-        return full_precision(logits)
+            return self._forward(learned | self._fresh_buffers(len(query)), query)
+        return self._forward(learned, query, batch_statistics=False)
 
-    def _adapt(self, support: Support, steps: int, meta: bool) -> Weights:
+    def _adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, meta: bool) -> Weights:
         """The inner loop (equation 1). `meta` keeps the way back to the initial weights, for the outer gradient."""
-        images = torch.cat(list(support))
-        labels = _labels(support)
-        start = self._initial(len(support))
+        tasks = len(images)
+        start = self._initial(tasks, int(labels[-1]) + 1)
         if not meta:
             start = {name: weight.detach().requires_grad_() for name, weight in start.items()}
 
         def support_loss(weights: Weights) -> Tensor:
-            return cross_entropy(self._forward(weights, images), labels)
+            # The sum over tasks, whose gradients don't mix: each task has weights of its own.
+            logits = self._forward(weights, images)
+            return cross_entropy(logits.flatten(0, 1), labels.repeat(tasks)) * tasks
 
         second_order = meta and self.settings.order == "second"
         return gradient_descent(support_loss, start, self.settings.inner_learning_rate, steps, second_order)
 
-    def _forward(self, weights: Weights, images: Tensor) -> Float[Tensor, "image way"]:
-        """Logits under batch statistics; the running ones are throwaway copies, never shared between tasks."""
-        self.network.train()
-        logits: Tensor = functional_call(self.network, self._fresh_buffers() | weights, images)
-        return full_precision(logits)
+    def _forward(
+        self, tensors: Weights, images: Images, batch_statistics: bool = True
+    ) -> Float[Tensor, "task image way"]:
+        """Logits of each task's images under its own weights. Batch statistics are left in buffers that are given."""
+        self.backbone.train(batch_statistics)
+        if batch_statistics:
+            tensors = self._fresh_buffers(len(images)) | tensors
+        of_backbone = {name.removeprefix("backbone."): t for name, t in tensors.items() if name.startswith("backbone.")}
+        side_by_side = images.transpose(0, 1).flatten(1, 2)  # image, task x channel, height, width
+        features: Tensor = functional_call(self.backbone, of_backbone, side_by_side)
+        rows, biases = (tensors[name].unflatten(0, (len(images), -1)) for name in ("head.weight", "head.bias"))
+        features = features.unflatten(1, (len(images), -1)).transpose(0, 1)
+        logits: Tensor = full_precision(features @ rows.transpose(1, 2)) + biases[:, None]
+        return logits
 
-    def _initial(self, way: int) -> Weights:
-        weights = dict(self.network.named_parameters())
-        rows = torch.arange(way, device=weights["1.bias"].device) % len(weights["1.bias"])
-        return weights | {"1.weight": weights["1.weight"][rows], "1.bias": weights["1.bias"][rows]}
+    def _initial(self, tasks: int, way: int) -> Weights:
+        rows = torch.arange(way, device=self.head.bias.device) % len(self.head.bias)
+        weights: Weights = dict(self.named_parameters())
+        weights |= {"head.weight": self.head.weight[rows], "head.bias": self.head.bias[rows]}
+        return {name: torch.cat([weight] * tasks) for name, weight in weights.items()}
 
-    def _fresh_buffers(self) -> Weights:
-        return {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+    def _fresh_buffers(self, tasks: int) -> Weights:
+        """Copies of the running statistics, to be thrown away: tasks never share them."""
+        buffers = {f"backbone.{name}": buffer for name, buffer in self.backbone.named_buffers()}
+        return {name: torch.cat([b] * tasks) if b.dim() else b.clone() for name, b in buffers.items()}
 
 
-def _labels(support: Support) -> Int64[Tensor, "image"]:
-    counts = torch.tensor([len(images) for images in support])
-    return torch.arange(len(support)).repeat_interleave(counts).to(support[0].device)
+def _flat(
+    support: Float[Tensor, "task way shot channel height width"],
+) -> tuple[Images, Int64[Tensor, "image"]]:
+    """The support images of each task in one axis, and the class of each."""
+    way, shot = support.shape[1:3]
+    return support.flatten(1, 2), torch.arange(way, device=support.device).repeat_interleave(shot)

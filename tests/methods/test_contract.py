@@ -13,6 +13,7 @@ CASES = {
     "protonet-strided": {"method": {"name": "protonet"}, "backbone": {"form": "strided"}},
     "maml-pool": {"method": {"name": "maml"}, "backbone": {"form": "pool"}},
     "maml-strided": {"method": {"name": "maml"}, "backbone": {"form": "strided"}},
+    "maml-loop": {"method": {"name": "maml", "backend": "loop"}, "backbone": {"form": "strided"}},
     "fomaml-strided": {"method": {"name": "maml", "order": "first"}, "backbone": {"form": "strided"}},
 }
 

@@ -60,26 +60,26 @@ def test_meta_gradient_equals_finite_differences(inner_steps: int) -> None:
 def test_first_order_differs_from_second_but_not_in_the_loss() -> None:
     second, first = tiny_maml(order="second"), tiny_maml(order="first")
     assert second.loss(tasks()).loss.item() == first.loss(tasks()).loss.item()
-    name = "network.0.0.weight"
+    name = "backbone.0.weight"
     assert not torch.allclose(meta_gradient(second)[name], meta_gradient(first)[name], rtol=1e-2)
 
 
 def test_first_order_gradient_is_that_of_the_query_loss_at_the_adapted_weights() -> None:
     maml = tiny_maml(order="first", inner_steps=2)
     batch = tasks(number=1)
-    adapted = maml._adapt(list(batch.support[0]), 2, meta=False)
+    adapted = maml._adapt(batch.support.flatten(1, 2), torch.tensor([0, 0, 1, 1, 2, 2]), 2, meta=False)
     adapted = {name: weight.detach().requires_grad_() for name, weight in adapted.items()}
-    loss = cross_entropy(maml._forward(adapted, batch.query[0].flatten(0, 1)), batch.labels[0])
+    loss = cross_entropy(maml._forward(adapted, batch.query.flatten(1, 2))[0], batch.labels[0])
     expected = dict(zip(adapted, torch.autograd.grad(loss, list(adapted.values())), strict=True))
     maml.loss(batch).loss.backward()
-    for name, parameter in maml.network.named_parameters():
+    for name, parameter in maml.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name])
 
 
 def test_zero_inner_steps_adapt_nothing() -> None:
     maml = tiny_maml(inner_steps_test=0)
     head = maml.fit(list(tasks().support[0]))
-    for name, parameter in maml.network.named_parameters():
+    for name, parameter in maml.named_parameters():
         torch.testing.assert_close(head.tensors[name], parameter.detach(), rtol=0, atol=0)
 
 
@@ -128,5 +128,7 @@ def test_served_head_answers_as_evaluation_does() -> None:
     head = maml.fit(list(batch.support[0]))
     expected = maml.logits(batch, "inductive")[0]
     torch.testing.assert_close(maml.predict(head, batch.query[0].flatten(0, 1)), expected)
-    direct = functional_call(maml.network.eval(), head.tensors, batch.query[0].flatten(0, 1))
+    network = nn.ModuleDict({"backbone": maml.backbone, "head": maml.head}).eval()
+    network.forward = lambda images: network["head"](network["backbone"](images))
+    direct = functional_call(network, head.tensors, batch.query[0].flatten(0, 1))
     torch.testing.assert_close(direct, expected)

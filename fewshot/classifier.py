@@ -47,7 +47,7 @@ class FewShotClassifier:
             )
         tensors = [self._tensor(images, f"support images of class '{name}'") for images, name in
                    zip(support, class_names, strict=True)]  # fmt: skip
-        with torch.no_grad():
+        with torch.no_grad(), self.method.autocast():
             self._head = self.method.fit(tensors)
         self.class_names = tuple(class_names)
 
@@ -55,7 +55,7 @@ class FewShotClassifier:
         """The probability of each learned class for each image."""
         if self._head is None:
             raise UsageError("the classifier has learned no classes yet; call fit(support, class_names) first")
-        with torch.no_grad():
+        with torch.no_grad(), self.method.autocast():
             logits = self.method.predict(self._head, self._tensor(query, "query images"))
         return logits.softmax(-1).cpu().numpy()
 

@@ -9,6 +9,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fewshot.config import Settings, settings_from
+from fewshot.device import pick_precision
 from fewshot.errors import DamagedFileError
 from fewshot.files import read_json, sha256_file, write_bytes, write_json
 from fewshot.methods import build_method
@@ -48,7 +49,9 @@ def load_model(folder: Path, device: torch.device) -> Method:
     path = folder / "weights.safetensors"
     if not path.exists() or sha256_file(path) != description["weights_sha256"]:
         raise DamagedFileError(f"{path} is missing or damaged (its digest differs from model.json); {REMEDY}")
-    method = build_method(settings_from(description["settings"]), tuple(description["image_shape"]))
+    settings = settings_from(description["settings"])
+    method = build_method(settings, tuple(description["image_shape"]))
+    method.precision = pick_precision(settings.train.precision, device)
     try:
         method.load_state_dict(load(path.read_bytes()))
     except (SafetensorError, RuntimeError) as error:

@@ -1,6 +1,7 @@
 """How often a meta-learner is right, episode by episode."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +12,10 @@ from torch import Tensor
 from fewshot.data.episodes import EpisodeRows
 from fewshot.data.images import ImageBank
 from fewshot.methods.contract import BatchNorm, EmbeddingMethod, Method
+from fewshot.parallel import Workers
 
-IMAGES_AT_ONCE = 4000
-"""Images in one forward pass: large enough to be fast, small enough for any memory."""
+IMAGES_AT_ONCE = 500
+"""Images in one forward pass: enough to be fast; with more, activations leave the caches and memory grows."""
 
 
 class Answers(NamedTuple):
@@ -29,17 +31,22 @@ def answer(method: Method, bank: ImageBank, drawn: EpisodeRows, batch_norm: Batc
     """Learn and answer each drawn episode. The method is left in evaluation mode."""
     method.eval()
     way, _, query = drawn.shape
-    tasks = max(1, IMAGES_AT_ONCE // drawn.rows[0].size)
-    parts = (drawn[first : first + tasks] for first in range(0, len(drawn), tasks))
-    with torch.no_grad():
+    size = method.tasks_at_once(bank.batch(drawn[:1]))
+    parts = [drawn[first : first + size] for first in range(0, len(drawn), size)]
+    with torch.no_grad(), method.autocast():
         if isinstance(method, EmbeddingMethod):
             logits = _logits_of_embeddings(method, bank, drawn, parts)
         else:
-            logits = (method.logits(bank.batch(part), batch_norm) for part in parts)
+            logits = Workers(method).map(partial(_logits, bank, batch_norm), parts)
         predicted = np.concatenate([of_part.argmax(-1).cpu().numpy() for of_part in logits])
     places = predicted.reshape(-1, way, query)
     right = places == np.arange(way)[:, None]
     return Answers(right.mean((1, 2)), places)
+
+
+def _logits(bank: ImageBank, batch_norm: BatchNorm, method: Method, part: EpisodeRows) -> Tensor:
+    with torch.no_grad(), method.autocast():
+        return method.logits(bank.batch(part), batch_norm)
 
 
 def _logits_of_embeddings(
@@ -49,7 +56,7 @@ def _logits_of_embeddings(
     images, place = np.unique(_turned_rows(drawn), return_inverse=True)
     embedded = torch.cat(
         [
-            method.backbone(bank.take(some // 4, some % 4))
+            method.embed(bank.take(some // 4, some % 4))
             for some in np.split(images, range(IMAGES_AT_ONCE, len(images), IMAGES_AT_ONCE))
         ]
     )

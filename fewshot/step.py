@@ -1,8 +1,6 @@
 """One step of the outer loop: the gradient of a batch of episodes, and the update of what all tasks share."""
 
-import copy
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -10,8 +8,8 @@ from torch import Tensor
 
 from fewshot.config import TrainSettings
 from fewshot.data.images import EpisodeBatch
-from fewshot.device import prepare_thread
 from fewshot.methods.contract import Method
+from fewshot.parallel import Workers
 
 
 class Done(NamedTuple):
@@ -25,31 +23,25 @@ class Done(NamedTuple):
 class OuterStep:
     """Adam on the mean loss of a batch of tasks.
 
-    The gradient is added up over parts of the batch that fit in memory together, always in the same order. Where the
-    parts of a method are independent they are spread over the CPU's threads, each working alone on a copy of the
-    method: kernels for a handful of images are too small to share.
+    The gradient is added up over parts of the batch that fit in memory together, always in the same order.
     """
 
-    def __init__(self, method: Method, settings: TrainSettings, precision: torch.dtype) -> None:
-        self.method, self.settings, self.precision = method, settings, precision
+    def __init__(self, method: Method, settings: TrainSettings) -> None:
+        self.method, self.settings = method, settings
         self.optimizer = torch.optim.Adam(
             method.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self.device = next(method.parameters()).device
-        self._copies: list[Method] = []
-        self._threads: ThreadPoolExecutor | None = None
+        self._workers = Workers(method)
 
     def __call__(self, batch: EpisodeBatch, learning_rate: float) -> Done:
         """Update the method's parameters."""
         self.method.train()
-        tasks, size = len(batch.query), self.method.tasks_at_once(batch)
-        threads = torch.get_num_threads() if self.device.type == "cpu" and self.method.parts_are_independent else 1
-        parts = batch.split(min(size, math.ceil(tasks / threads)))
-        shares = self._in_threads(parts) if threads > 1 and len(parts) > 1 else map(self._gradient, parts)
+        tasks = len(batch.query)
+        parts = batch.split(min(self.method.tasks_at_once(batch), math.ceil(tasks / self._workers.number())))
         parameters = list(self.method.parameters())
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
-        loss = accuracy = torch.zeros((), device=self.device)
-        for part, share in zip(parts, shares, strict=True):
+        loss = accuracy = torch.zeros((), device=batch.query.device)
+        for part, share in zip(parts, self._workers.map(_gradient, parts), strict=True):
             weight = len(part.query) / tasks
             loss, accuracy = loss + share.loss * weight, accuracy + share.accuracy * weight
             torch._foreach_add_(gradients, share.gradients, alpha=weight)
@@ -61,31 +53,6 @@ class OuterStep:
         self.optimizer.step()
         return Done(loss, accuracy, norm)
 
-    def _gradient(self, part: EpisodeBatch, method: Method | None = None) -> "_Share":
-        method = method or self.method
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            outcome = method.loss(part)
-        gradients = torch.autograd.grad(outcome.loss, list(method.parameters()))
-        return _Share(outcome.loss.detach(), outcome.accuracy, gradients)
-
-    def _in_threads(self, parts: list[EpisodeBatch]) -> list["_Share"]:
-        number = torch.get_num_threads()
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(number, "tasks", initializer=prepare_thread)
-            self._copies = [copy.deepcopy(self.method) for _ in range(number)]
-        for mine in self._copies:
-            mine.load_state_dict(self.method.state_dict())
-
-        def work(worker: int) -> list[_Share]:
-            return [self._gradient(part, self._copies[worker]) for part in parts[worker::number]]
-
-        torch.set_num_threads(1)  # of each worker
-        try:
-            done = list(self._threads.map(work, range(number)))
-        finally:
-            torch.set_num_threads(number)
-        return [done[place % number][place // number] for place in range(len(parts))]
-
 
 class _Share(NamedTuple):
     """What one part of a batch taught."""
@@ -93,3 +60,9 @@ class _Share(NamedTuple):
     loss: Tensor
     accuracy: Tensor
     gradients: tuple[Tensor, ...]
+
+
+def _gradient(method: Method, part: EpisodeBatch) -> _Share:
+    with method.autocast():
+        outcome = method.loss(part)
+    return _Share(outcome.loss.detach(), outcome.accuracy, torch.autograd.grad(outcome.loss, list(method.parameters())))

@@ -105,12 +105,13 @@ class _Trainer:
     ) -> None:
         self.settings, self.options, self.dataset, self.folder = settings, settings.train, dataset, folder
         self.on_metrics = on_metrics
-        self.device, self.precision = device, pick_precision(settings.train.precision, device)
+        self.device = device
         self.bank = ImageBank(dataset.pack.images, device)
         self.source = EpisodeSource(dataset.part("train"), self.options.episode, settings.seed, "train")
         self.validation = dataset.frozen("val", self.options.validation, self.options.validation_episodes)
         self.method = build_method(settings, self.bank.image_shape).to(device)
-        self.step = OuterStep(self.method, self.options, self.precision)
+        self.method.precision = pick_precision(self.options.precision, device)
+        self.step = OuterStep(self.method, self.options)
         resumed = load_checkpoint(folder, run, self.method, self.step.optimizer)
         self.progress, self.best = resumed if resumed else (Progress(run), _copy(self.method))
 
@@ -159,7 +160,7 @@ class _Trainer:
             best_val_interval=progress.best_interval,
             seconds=progress.seconds,
             device=str(self.device),
-            precision=str(self.precision).removeprefix("torch."),
+            precision=str(self.method.precision).removeprefix("torch."),
         )
         values = {key: value for key, value in asdict(result).items() if not isinstance(value, Path)}
         write_json(self.folder / "result.json", {"run": progress.run, **values})

@@ -36,7 +36,7 @@ def episodes(tasks: int) -> EpisodeBatch:
 
 
 def update(method: Method, tasks: int, steps: int = 2) -> dict[str, Tensor]:
-    step = OuterStep(method, TrainSettings(learning_rate=0.1), torch.float32)
+    step = OuterStep(method, TrainSettings(learning_rate=0.1))
     for _ in range(steps):
         done = step(episodes(tasks), 0.1)
     assert done.gradient_norm > 0
@@ -88,7 +88,7 @@ def test_backend_auto_groups_and_loop_does_not() -> None:
 @pytest.mark.usefixtures("threads")
 def test_an_error_in_a_thread_reaches_the_caller_and_the_threads_are_as_before() -> None:
     torch.set_num_threads(2)
-    step = OuterStep(build("maml"), TrainSettings(), torch.float32)
+    step = OuterStep(build("maml"), TrainSettings())
     wrong = EpisodeBatch(*(images.repeat(1, 1, 1, 2, 1, 1) for images in (episodes(12).support, episodes(12).query)))
     with pytest.raises(RuntimeError):
         step(wrong, 0.1)

@@ -44,7 +44,8 @@ def _measure(preset: str, changes: list[str], conditions: Conditions) -> Values:
     table = ClassTable(start, np.full(_CLASSES, _IMAGES_OF_CLASS), np.zeros(_CLASSES, np.int8))
     bank, source = ImageBank(images, device), EpisodeSource(table, train.episode, settings.seed, "scaling")
     method = build_method(settings, bank.image_shape).to(device)
-    learn = OuterStep(method, train, pick_precision(train.precision, device))
+    method.precision = pick_precision(train.precision, device)
+    learn = OuterStep(method, train)
     before, times = memory_mb("VmRSS"), []
     for step in range(_WARM_UP + _STEPS):
         began = time.perf_counter()

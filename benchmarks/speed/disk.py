@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.speed.cases import FROM_ARCHIVE, Case
-from benchmarks.speed.ours import CPU, method_of, outer_step, settings_of
+from benchmarks.speed.ours import CPU, method_of, settings_of
 from fewshot.config import EpisodeShape
 from fewshot.data import prepare as stages
 from fewshot.data.download import MIRROR
@@ -24,6 +24,7 @@ from fewshot.data.images import ImageBank
 from fewshot.data.sources import omniglot
 from fewshot.data.splits import open_dataset
 from fewshot.home import find_home
+from fewshot.step import OuterStep
 
 SPLIT = "background"
 CHECKED_EPISODES = 20
@@ -57,7 +58,8 @@ class OursFromDisk:
         dataset = open_dataset(data, "omniglot", SPLIT)
         bank = ImageBank(dataset.pack.images, CPU)
         source = EpisodeSource(dataset.part("train"), self.case.shape, self.settings.seed, "train")
-        outer, rate = outer_step(method_of(self.case, self.settings), self.settings), self.settings.train.learning_rate
+        outer = OuterStep(method_of(self.case, self.settings), self.settings.train)
+        rate = self.settings.train.learning_rate
         accuracies = [float(outer(bank.batch(source.draw(number)), rate).accuracy) for number in range(episodes)]
         self.accuracy = sum(accuracies) / len(accuracies)
 

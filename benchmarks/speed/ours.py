@@ -1,58 +1,23 @@
 """This project in the race: the code that `fewshot` itself runs, given the race's weights and images."""
 
 import copy
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.speed.cases import IMAGE_SHAPE, OURS_FLOAT32, Case
 from benchmarks.speed.inputs import draw, make_images, make_tasks, make_weights
 from fewshot.classifier import FewShotClassifier
-from fewshot.config import Settings, TrainSettings, settings_from
+from fewshot.config import Settings, settings_from
 from fewshot.data.images import EpisodeBatch, ImageBank
 from fewshot.device import pick_precision
 from fewshot.methods import build_method
 from fewshot.methods.contract import Method
 from fewshot.scoring import answer
+from fewshot.step import OuterStep
 
 CPU = torch.device("cpu")
-
-
-class Done(NamedTuple):
-    """What one step did."""
-
-    loss: Tensor
-    accuracy: Tensor
-    gradient_norm: Tensor
-
-
-class OuterStep:
-    """One update from one batch of episodes, as `fewshot.train` makes it."""
-
-    def __init__(self, method: Method, settings: TrainSettings, precision: torch.dtype) -> None:
-        self.method, self.settings, self.precision = method, settings, precision
-        self.optimizer = torch.optim.Adam(method.parameters(), lr=settings.learning_rate)
-
-    def __call__(self, batch: EpisodeBatch, learning_rate: float) -> Done:
-        """Update the method's parameters."""
-        self.method.train()
-        self.optimizer.zero_grad()
-        loss = accuracy = torch.zeros(())
-        for part in batch.split(self.method.tasks_at_once):
-            share = len(part.query) / len(batch.query)
-            with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
-                outcome = self.method.loss(part)
-            (outcome.loss * share).backward()
-            loss = loss + outcome.loss.detach() * share
-            accuracy = accuracy + outcome.accuracy * share
-        norm = torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.settings.gradient_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
-        return Done(loss, accuracy, norm)
 
 
 class OursStep:
@@ -61,7 +26,7 @@ class OursStep:
     def __init__(self, case: Case, contestant: str) -> None:
         settings = settings_of(case, contestant)
         self.method, self.rate = method_of(case, settings), settings.train.learning_rate
-        self.outer = outer_step(self.method, settings)
+        self.outer = OuterStep(self.method, settings.train)
         tasks = make_tasks(case)
         self.batch = EpisodeBatch(tasks.support, tasks.query)
         self.fresh = copy.deepcopy(self.method.state_dict())
@@ -76,8 +41,7 @@ class OursStep:
             done = self.outer(self.batch, self.rate)
             return {"loss": float(done.loss), "gradient norm": float(done.gradient_norm)}
         self.method.eval()
-        precision = self.outer.precision
-        with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        with torch.no_grad(), self.method.autocast():
             logits = self.method.logits(self.batch, "inductive")
         return {"loss": float(cross_entropy(logits.float().flatten(0, 1), self.batch.labels.flatten()))}
 
@@ -141,11 +105,6 @@ def settings_of(case: Case, contestant: str) -> Settings:
     return settings_from({"method": method, "backbone": {"form": case.form}, "train": train, "device": "cpu"})
 
 
-def outer_step(method: Method, settings: Settings) -> OuterStep:
-    """The step that `fewshot train` would take with these settings on the CPU."""
-    return OuterStep(method, settings.train, pick_precision(settings.train.precision, CPU))
-
-
 def method_of(case: Case, settings: Settings) -> Method:
     """The method as `fewshot` builds it, with the weights of the race."""
     method = build_method(settings, IMAGE_SHAPE)
@@ -163,4 +122,5 @@ def method_of(case: Case, settings: Settings) -> Method:
     for place in of_layer:
         state[place].copy_(weights["linear" if place.endswith("weight") else "bias"])
     method.load_state_dict(state)
+    method.precision = pick_precision(settings.train.precision, CPU)
     return method

@@ -51,5 +51,5 @@ class Conv4(nn.Module):
             x = norm(convolution(x))
             if self.pool:
                 x = nn.functional.max_pool2d(x, 2)
-            x = nn.functional.relu(x)
+            x = nn.functional.relu(x, inplace=True)
         return x.flatten(1) if self.pool else x.mean((2, 3))

@@ -10,6 +10,7 @@ normalisation from some twenty passes over its input, and that of a convolution 
 both are a closed formula made of the fast kernels.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -44,13 +45,20 @@ class ImageConvolution(Convolution):
 
     def forward(self, x: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image filter h w"]:
         x, weight = _as_autocast_would(x.detach(), self.weight)
-        groups, stride = self._networks(weight), self.stride[0]
-        patches = nn.functional.pad(x, (1, 1, 1, 1)).unfold(2, 3, stride).unfold(3, 3, stride)
-        image, _, height, width = patches.shape[:4]
-        patches = patches.unflatten(1, (groups, -1)).permute(1, 0, 3, 4, 2, 5, 6).flatten(4).flatten(1, 3)
+        groups, (stride, _) = self._networks(weight), self.stride
+        image, _, height, width = x.shape
+        height, width = math.ceil(height / stride), math.ceil(width / stride)
+        padded = nn.functional.pad(x, (1, 1, 1, 1)).unflatten(1, (groups, -1)).transpose(0, 1)
+        shifted = [
+            of_channel[:, :, row : row + stride * height : stride, column : column + stride * width : stride]
+            for of_channel in padded.unbind(2)
+            for row in range(3)
+            for column in range(3)
+        ]
+        patches = torch.stack(shifted, 1).flatten(2)  # task, channel x 3 x 3, place
         # In row order: then the weight's gradient, too, is a product that BLAS does fast.
         filters = weight.flatten(1).unflatten(0, (groups, -1)).transpose(1, 2).contiguous()
-        result: Tensor = torch.bmm(patches, filters).transpose(0, 1)
+        result: Tensor = torch.bmm(patches.transpose(1, 2), filters).transpose(0, 1)
         return result.reshape(image, height, width, -1).permute(0, 3, 1, 2)  # channels last in memory
 
 

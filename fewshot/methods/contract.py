@@ -41,8 +41,15 @@ class Method(nn.Module):
 
     batch_norm_modes: tuple[BatchNorm, ...]
     """The ways it can treat queries at test; the first is the one that its heads are used with."""
+    precision: torch.dtype = torch.float32
+    """The number format of its convolutions and matrix products, the same in training and in use."""
     parts_are_independent = False
     """Whether a pass over some tasks leaves nothing behind that another pass reads, so that they may run at once."""
+
+    def autocast(self) -> torch.autocast:
+        """The context that its methods are called in, so that they compute in `precision`."""
+        kind = next(self.parameters()).device.type
+        return torch.autocast(kind, self.precision, enabled=self.precision != torch.float32)
 
     def tasks_at_once(self, batch: EpisodeBatch) -> int:
         """How many of the tasks to learn from in one pass; the trainer adds up the gradients of such parts."""
@@ -77,6 +84,10 @@ class EmbeddingMethod(Method):
         super().__init__()
         self.backbone = backbone
 
+    def embed(self, images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image *feature"]:
+        """Embeddings of images, in float32."""
+        return full_precision(self.backbone(images))
+
     def compare(
         self, support: Float[Tensor, "task way shot *feature"], query: Float[Tensor, "task queries *feature"]
     ) -> Float[Tensor, "task queries way"]:
@@ -90,12 +101,17 @@ class EmbeddingMethod(Method):
         """
         shot = batch.support.shape[2]
         together = torch.cat([batch.support, batch.query], dim=2)  # task way shot+query channel height width
-        embedded = self.backbone(together.flatten(0, 2)).unflatten(0, together.shape[:3])
+        embedded = self.embed(together.flatten(0, 2)).unflatten(0, together.shape[:3])
         return self.compare(embedded[:, :, :shot], embedded[:, :, shot:].flatten(1, 2))
 
     def loss(self, batch: EpisodeBatch) -> Outcome:
         """Cross-entropy of the queries, and their accuracy."""
         return outcome(self.logits(batch), batch)
+
+
+def full_precision(tensor: Tensor) -> Tensor:
+    """Half-precision values as float32; wider ones as they are."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def outcome(logits: Float[Tensor, "task queries way"], batch: EpisodeBatch) -> Outcome:

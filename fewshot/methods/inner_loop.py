@@ -6,11 +6,6 @@ import torch
 from torch import Tensor
 
 
-def full_precision(tensor: Tensor) -> Tensor:
-    """Half-precision values as float32; wider ones as they are."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
 def gradient_descent(
     loss: Callable[[dict[str, Tensor]], Tensor],
     weights: dict[str, Tensor],

@@ -12,16 +12,19 @@ from torch.nn.functional import cross_entropy
 from fewshot.backbones.layers import computes_groups
 from fewshot.config import MAMLSettings
 from fewshot.data.images import EpisodeBatch
-from fewshot.methods.contract import BatchNorm, Head, Method, Outcome, Support, outcome
-from fewshot.methods.inner_loop import full_precision, gradient_descent
+from fewshot.methods.contract import BatchNorm, Head, Method, Outcome, Support, full_precision, outcome
+from fewshot.methods.inner_loop import gradient_descent
 
 Weights = dict[str, Tensor]
 """Weights of T tasks, stacked along the first axis: a filter bank of 64 is [64 T, ...]."""
 
 Images = Float[Tensor, "task image channel height width"]
 
-IMAGES_IN_GROUPS = 320
-"""Images of tasks that are learned side by side: more cost memory, and no longer save time."""
+TASKS_AT_ONCE, IMAGES_AT_ONCE = 8, 640
+"""At most so many tasks are learned side by side, or tasks of so many images: more cost memory and save no time."""
+
+QUERIES_AT_ONCE = 75
+"""Side by side pays for support sets, whose kernels are small; more queries at once than these would leave caches."""
 
 
 class MAML(Method):
@@ -56,20 +59,20 @@ class MAML(Method):
         grouped = self.settings.backend == "grouped" or (
             self.settings.backend == "auto" and computes_groups(self.backbone)
         )
-        return max(1, min(8, IMAGES_IN_GROUPS // batch.images_of_a_task)) if grouped else 1
+        return max(1, min(TASKS_AT_ONCE, IMAGES_AT_ONCE // batch.images_of_a_task)) if grouped else 1
 
     def loss(self, batch: EpisodeBatch) -> Outcome:
         logits = []
         for part in batch.split(self.tasks_at_once(batch)):
             adapted = self._adapt(*_flat(part.support), self.settings.inner_steps, meta=True)
-            logits.append(self._forward(adapted, part.query.flatten(1, 2)))
+            logits += [self._forward(*some) for some in _in_parts(adapted, part.query.flatten(1, 2))]
         return outcome(torch.cat(logits), batch)
 
     def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm) -> Float[Tensor, "task queries way"]:
         logits = []
         for part in batch.split(self.tasks_at_once(batch)):
             learned = self._learn(*_flat(part.support))
-            logits.append(self._answer(learned, part.query.flatten(1, 2), batch_norm))
+            logits += [self._answer(*some, batch_norm) for some in _in_parts(learned, part.query.flatten(1, 2))]
         return torch.cat(logits)
 
     def fit(self, support: Support) -> Head:
@@ -142,3 +145,15 @@ def _flat(
     """The support images of each task in one axis, and the class of each."""
     way, shot = support.shape[1:3]
     return support.flatten(1, 2), torch.arange(way, device=support.device).repeat_interleave(shot)
+
+
+def _in_parts(weights: Weights, queries: Images) -> list[tuple[Weights, Tensor]]:
+    """The tasks' weights and queries in parts of at most QUERIES_AT_ONCE queries, or of one task."""
+    total, size = len(queries), max(1, QUERIES_AT_ONCE // queries.shape[1])
+    parts = queries.split(size)
+    of_parts = {
+        # What is no stack, the counter of a batch normalisation, goes to every part.
+        name: weight.split([len(weight) // total * len(part) for part in parts]) if weight.dim() else [weight] * total
+        for name, weight in weights.items()
+    }
+    return [({name: of[place] for name, of in of_parts.items()}, part) for place, part in enumerate(parts)]

@@ -19,11 +19,11 @@ class ProtoNet(EmbeddingMethod):
         return -squared_distance(query, support.mean(2))
 
     def fit(self, support: Support) -> Head:
-        embedded = self.backbone(torch.cat(list(support))).split([len(images) for images in support])
+        embedded = self.embed(torch.cat(list(support))).split([len(images) for images in support])
         return Head(len(support), {"prototypes": torch.stack([of_class.mean(0) for of_class in embedded])})
 
     def predict(self, head: Head, query: Float[Tensor, "query channel height width"]) -> Float[Tensor, "query way"]:
-        return -squared_distance(self.backbone(query), head.tensors["prototypes"])
+        return -squared_distance(self.embed(query), head.tensors["prototypes"])
 
 
 def squared_distance(

@@ -1,6 +1,6 @@
 # make run    sets up .venv and runs the whole pipeline      make run PRESET=omniglot-protonet-5w1s
 # make test   sets up .venv with the test tools and runs the tests
-# make race   sets up .venv with the libraries we measure ourselves against, and does so (40 minutes, on a quiet machine)
+# make race   measures this against other libraries, side by side (40 minutes, on a quiet machine)
 # make clean  deletes all that the others made
 # Everything stays in this folder: .venv, .fewshot, data.
 
@@ -12,7 +12,7 @@ BIN := .venv/bin
 # Freed by `make clean`; pip's cache would stay behind in the home folder.
 PIP := $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: run test race lint clean help
+.PHONY: run test race race-quick lint clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,9 @@ test: .venv/.test
 
 race: .venv/.race
 	@$(BIN)/python -m benchmarks.speed.race $(RACE_ARGS)
+
+race-quick: .venv/.run
+	@$(BIN)/python -m benchmarks.speed.guard
 
 lint: .venv/.test
 	$(BIN)/ruff check .

@@ -15,7 +15,11 @@ OURS_FLOAT32 = "ours-float32"
 FROM_ARCHIVE = "ours-from-archive"
 """As "ours", and the preparation of the pack from the published archives is timed as well."""
 
-MODULES = {"torchopt": "torchopt", "higher": "higher", "parallel-metalearn": "metalearn", "easyfsl": "easyfsl"}
+PLAIN = "plain"
+"""Our own plain reference, `benchmarks.speed.reference`; the guard's opponent."""
+
+MODULES = {"torchopt": "torchopt", "higher": "higher", "parallel-metalearn": "metalearn", "easyfsl": "easyfsl",
+           PLAIN: "torch"}  # fmt: skip
 """Peer (named as its package) -> the module it is imported as."""
 
 Kind = Literal["maml-step", "protonet-step", "disk", "maml-evaluation", "protonet-evaluation", "maml-latency",

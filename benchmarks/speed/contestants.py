@@ -38,6 +38,8 @@ _PEERS = {
     ("maml-evaluation", "torchopt"): f"{_HERE}.peers.using_torchopt:TorchOptEvaluation",
     ("protonet-evaluation", "easyfsl"): f"{_HERE}.peers.using_easyfsl:EasyFSLEvaluation",
     ("maml-latency", "higher"): f"{_HERE}.peers.using_higher:HigherLatency",
+    ("maml-step", "plain"): f"{_HERE}.reference:PlainMAMLStep",
+    ("protonet-step", "plain"): f"{_HERE}.reference:PlainProtoNetStep",
     ("protonet-latency", "easyfsl"): f"{_HERE}.peers.using_easyfsl:EasyFSLLatency",
 }
 

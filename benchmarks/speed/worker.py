@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("variant", nargs="?", default="")
     parser.add_argument("--quick", action="store_true", help="the case in small")
     parser.add_argument("--tuning", action="store_true", help="in the size that threads and variants are tried with")
+    parser.add_argument("--tasks", type=int, help="tasks of a step, if not as many as the case has")
     parser.add_argument("--folder", type=Path, default=Path(), help="what benchmarks.speed.disk prepared")
     options = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w")
@@ -40,6 +41,7 @@ def main() -> None:
     else:
         prepare_cpu(options.threads)
     case = sized(CASES[options.case], options.quick, options.tuning)
+    case = replace(case, tasks=options.tasks or case.tasks)
     contestant = build(case, options.contestant, options.variant, options.folder)
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:

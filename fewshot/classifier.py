@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from fewshot.device import pick_device
+from fewshot.device import keep_freed_memory, pick_device
 from fewshot.errors import UsageError
 from fewshot.methods.contract import Head, Method
 from fewshot.model import describe_model, load_model
@@ -34,6 +34,7 @@ class FewShotClassifier:
     @classmethod
     def load(cls, model_folder: Path, device: str = "auto") -> "FewShotClassifier":
         """From a model folder that training wrote. A damaged file raises DamagedFileError."""
+        keep_freed_memory()
         chosen = pick_device(device)
         shape = tuple(describe_model(model_folder)["image_shape"])
         return cls(load_model(model_folder, chosen), shape, chosen)

@@ -42,12 +42,17 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def prepare_cpu(threads: int) -> None:
-    """Use `threads` CPU threads (0: one for each core this process may use) and keep freed memory.
-
-    glibc hands large blocks back to the kernel when they are freed; each activation of the next step then costs a
-    page fault a page. Keeping them is worth a third of a training step.
-    """
+    """Use `threads` CPU threads (0: one for each core this process may use) and keep freed memory."""
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or 1)
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """Let large blocks that are freed stay with this process.
+
+    glibc hands them back to the kernel; each activation of the next step then costs a page fault a page. Keeping them
+    is worth a third of a training step.
+    """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_THRESHOLD, 2**30)

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from benchmarks.speed import machine, race
-from benchmarks.speed.cases import CASES, MODULES, OURS, OURS_FLOAT32, Case, Target
+from benchmarks.speed import guard, machine, race
+from benchmarks.speed.cases import CASES, MODULES, OURS, OURS_FLOAT32, PLAIN, Case, Target
 from benchmarks.speed.chart import draw_chart
 from benchmarks.speed.contest import (
     ContestantFailedError,
@@ -26,7 +26,7 @@ from benchmarks.speed.contest import (
 )
 from benchmarks.speed.contestants import build
 from benchmarks.speed.inputs import make_tasks
-from benchmarks.speed.paired import paired_ratio, percentile
+from benchmarks.speed.paired import Ratio, paired_ratio, percentile
 from benchmarks.speed.process import WorkerProcess
 from benchmarks.speed.report import record, targets_table, times_table
 
@@ -297,6 +297,26 @@ def test_the_peers_compute_what_we_compute(name: str, peer: str, tmp_path: Path)
         contestant = build(case, peer, variant, tmp_path)
         compare(case, {**numbers, peer: contestant.check()})
         contestant.step()
+
+
+def test_the_plain_reference_computes_what_we_compute() -> None:
+    for name in guard.EXPECTED:
+        case = replace(CASES[name], tasks=min(2, CASES[name].tasks), contestants=(OURS_FLOAT32, PLAIN))
+        built = {who: build(case, who, "", Path()) for who in case.contestants}
+        compare(case, {who: contestant.check() for who, contestant in built.items()})
+
+
+@pytest.mark.parametrize(("times_as_fast", "code"), [(1.01, 0), (0.99, 1)])
+def test_the_guard_fails_below_half_of_what_is_expected(
+    times_as_fast: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def race(case: Case) -> Ratio:
+        value = times_as_fast * guard.EXPECTED[case.name] / 2
+        return Ratio(value, value, value, 0.94)
+
+    monkeypatch.setattr(guard, "race", race)
+    assert guard.main() == code
+    assert ("error: maml-15q" in capsys.readouterr().out) == bool(code)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,0 +1,36 @@
+"""Draw docs/time_to_accuracy.png: validation accuracy over training time, for recorded runs on Omniglot.
+
+python benchmarks/curve.py
+"""
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+
+
+def draw(target: Path) -> None:
+    """A line for each file of results/ whose training was on Omniglot; the band is the 95 % interval."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for file in sorted((HERE / "results").glob("omniglot-*.json")):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        of_step = found["training_seconds"] / found["steps"] / 60
+        steps, accuracy, interval = zip(*found["validation_curve"], strict=True)
+        minutes = [step * of_step for step in steps]
+        shape = found["settings"]["train"]["validation"]
+        [line] = axes.plot(minutes, [100 * a for a in accuracy], marker=".", label=f"{file.stem} ({shape})")
+        low, high = ([100 * (a + sign * i) for a, i in zip(accuracy, interval, strict=True)] for sign in (-1, 1))
+        axes.fill_between(minutes, low, high, alpha=0.2, color=line.get_color())
+    axes.set(xlabel="minutes of training on 2 CPU cores", ylabel="validation accuracy, %", ylim=(80, 100))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    target.parent.mkdir(exist_ok=True)
+    figure.savefig(target, dpi=90)
+    print(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    draw(HERE.parent / "docs" / "time_to_accuracy.png")

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from fewshot.backbones.layers import computes_groups
 from fewshot.config import MAMLSettings
 from fewshot.data.images import EpisodeBatch
+from fewshot.errors import UsageError
 from fewshot.methods.contract import BatchNorm, Head, Method, Outcome, Support, full_precision, outcome
 from fewshot.methods.inner_loop import gradient_descent
 
@@ -44,8 +45,14 @@ class MAML(Method):
     parts_are_independent = True
 
     def __init__(self, backbone: nn.Module, features: int, way: int, settings: MAMLSettings) -> None:
-        """`features` is the width of the backbone's embedding, `way` that of the training episodes."""
+        """`features` is the width of the backbone's embedding, `way` that of the training episodes.
+
+        Raises UsageError when tasks shall be grouped, but the backbone has layers that can't.
+        """
         super().__init__()
+        if settings.backend == "grouped" and not computes_groups(backbone):
+            raise UsageError("method.backend=grouped: this backbone has layers that compute one task only; use loop")
+        self.grouped = settings.backend != "loop" and computes_groups(backbone)
         self.backbone = backbone
         self.head = nn.Linear(features, way)
         for layer in self.backbone.modules():
@@ -56,10 +63,7 @@ class MAML(Method):
         self.batch_norm_modes = both if settings.batch_norm == "inductive" else both[::-1]
 
     def tasks_at_once(self, batch: EpisodeBatch) -> int:
-        grouped = self.settings.backend == "grouped" or (
-            self.settings.backend == "auto" and computes_groups(self.backbone)
-        )
-        return max(1, min(TASKS_AT_ONCE, IMAGES_AT_ONCE // batch.images_of_a_task)) if grouped else 1
+        return max(1, min(TASKS_AT_ONCE, IMAGES_AT_ONCE // batch.images_of_a_task)) if self.grouped else 1
 
     def loss(self, batch: EpisodeBatch) -> Outcome:
         logits = []

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from fewshot.config import MAMLSettings
 from fewshot.data.images import EpisodeBatch
+from fewshot.errors import UsageError
 from fewshot.methods.inner_loop import gradient_descent
 from fewshot.methods.maml import MAML
 
@@ -107,6 +108,12 @@ def test_way_may_differ_from_training(way: int) -> None:
     logits = tiny_maml(way=3).logits(tasks(way=way), "inductive")
     assert logits.shape == (2, way * 3, way)
     assert logits.isfinite().all()
+
+
+def test_a_backbone_of_other_layers_learns_tasks_one_by_one_and_cannot_be_told_to_group_them() -> None:
+    assert tiny_maml().tasks_at_once(tasks(number=16)) == 1
+    with pytest.raises(UsageError, match=r"method\.backend=grouped.*use loop"):
+        tiny_maml(backend="grouped")
 
 
 def test_gradient_descent_by_hand() -> None:

@@ -18,7 +18,7 @@ def draw_chart(records: Sequence[Record], title: str, target: Path) -> None:
         for found in records
         for peer, ratios in found.get("times as long as ours", {}).items()
     ]
-    colours = dict(zip(MODULES, ("tab:blue", "tab:orange", "tab:green", "tab:purple"), strict=True))
+    colours = dict(zip(MODULES, ("tab:blue", "tab:orange", "tab:green", "tab:purple", "tab:gray"), strict=True))
     figure = Figure(figsize=(9, 1.2 + 0.32 * len(bars)), layout="constrained")
     axes = figure.subplots()
     for place, (case, peer, ratio) in enumerate(bars):

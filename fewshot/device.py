@@ -8,8 +8,8 @@ import torch
 
 from fewshot.errors import UsageError
 
-# From glibc's malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD and M_ARENA_MAX.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+# From glibc's malloc.h: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def pick_device(name: str) -> torch.device:
@@ -57,7 +57,6 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_THRESHOLD, 2**30)
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(_ARENA_MAX, 1)  # a thread's own arena gives large blocks back in spite of the other two
 
 
 def prepare_thread() -> None:

@@ -31,7 +31,7 @@ def answer(method: Method, bank: ImageBank, drawn: EpisodeRows, batch_norm: Batc
     """Learn and answer each drawn episode. The method is left in evaluation mode."""
     method.eval()
     way, _, query = drawn.shape
-    size = method.tasks_at_once(bank.batch(drawn[:1]))
+    size = method.tasks_at_once(drawn.rows[0].size)
     parts = [drawn[first : first + size] for first in range(0, len(drawn), size)]
     with torch.no_grad(), method.autocast():
         if isinstance(method, EmbeddingMethod):

@@ -37,7 +37,8 @@ class OuterStep:
         """Update the method's parameters."""
         self.method.train()
         tasks = len(batch.query)
-        parts = batch.split(min(self.method.tasks_at_once(batch), math.ceil(tasks / self._workers.number())))
+        size = self.method.tasks_at_once(batch.images_of_a_task)
+        parts = batch.split(min(size, math.ceil(tasks / self._workers.number())))
         parameters = list(self.method.parameters())
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
         loss = accuracy = torch.zeros((), device=batch.query.device)

@@ -7,16 +7,16 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, cross_entropy
+from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed import plain
 from benchmarks.speed.cases import CASES, CHANNELS, Case
-from benchmarks.speed.inputs import make_tasks, make_weights
+from benchmarks.speed.reference import PlainMAMLStep, PlainProtoNetStep
 from fewshot.device import pick_precision, prepare_cpu
 
 SIDE = 2048
@@ -45,29 +45,11 @@ def count(case: Case) -> int:
 
     Counted are matrix products and convolutions: forward, backward, and for MAML through the inner backward passes.
     """
-    support, support_labels, query, query_labels = make_tasks(case).flat()[0]
-    weights = make_weights(case)
+    one = replace(case, tasks=1)
+    step = PlainMAMLStep(one, "") if case.kind == "maml-step" else PlainProtoNetStep(one, "")
     with FlopCounterMode(display=False) as counter:
-        if case.kind == "maml-step":
-            _second_order(case, weights, support, support_labels, query, query_labels).backward()
-        else:
-            embedded = plain.embedding(case, weights).train()(torch.cat([support, query]))
-            prototypes = embedded[: len(support)].unflatten(0, case.shape[:2]).mean(1)
-            cross_entropy(-torch.cdist(embedded[len(support) :], prototypes).square(), query_labels).backward()
+        step.step()
     return int(counter.get_total_flops())
-
-
-def _second_order(
-    case: Case, weights: dict[str, Tensor], support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor
-) -> Tensor:
-    network = plain.classifier(case, weights)
-    adapted = dict(network.named_parameters())
-    for _ in range(case.inner_steps):
-        loss = cross_entropy(torch.func.functional_call(network, adapted, support), support_labels)
-        gradients = torch.autograd.grad(loss, list(adapted.values()), create_graph=True)
-        rate = case.inner_learning_rate
-        adapted = {name: old - rate * new for (name, old), new in zip(adapted.items(), gradients, strict=True)}
-    return cross_entropy(torch.func.functional_call(network, adapted, query), query_labels)
 
 
 def _product_rate(dtype: torch.dtype) -> float:

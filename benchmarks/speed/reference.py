@@ -24,13 +24,14 @@ class PlainMAMLStep:
 
     def step(self) -> None:
         self.outer.zero_grad()
-        losses = [self._query_loss(*task) for task in self.tasks]
+        losses = [self.query_loss(*task) for task in self.tasks]
         loss = torch.stack(losses).mean()
         loss.backward()
         self.outer.step()
         self.loss = float(loss.detach())
 
-    def _query_loss(self, support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor) -> Tensor:
+    def query_loss(self, support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor) -> Tensor:
+        """The loss of one task's queries under its adapted weights."""
         weights: dict[str, Tensor] = dict(self.network.named_parameters())
         for _ in range(self.case.inner_steps):
             loss = cross_entropy(functional_call(self.network, weights, (support,)), support_labels)

@@ -42,12 +42,15 @@ def main() -> None:
         prepare_cpu(options.threads)
     case = sized(CASES[options.case], options.quick, options.tuning)
     case = replace(case, tasks=options.tasks or case.tasks)
-    contestant = build(case, options.contestant, options.variant, options.folder)
+    which = (options.contestant, options.variant, options.folder)
+    contestant = build(case, *which)
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         if asked == "check":
-            answer: dict[str, object] = {"numbers": contestant.check()}
+            checked = case.checked()
+            of_check = contestant if checked == case else build(checked, *which)
+            answer: dict[str, object] = {"numbers": of_check.check()}
         else:
             answer = {"seconds": [_timed(contestant) for _ in range(asked["step"])]}
         print(json.dumps(answer), file=answers, flush=True)

@@ -1,5 +1,6 @@
 """What a meta-learner must say for itself. Everything else (training, evaluation, serving) is written against this."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -14,7 +15,7 @@ from fewshot.data.images import EpisodeBatch
 BatchNorm = Literal["inductive", "transductive"]
 """Inductive: the answer to one query does not depend on the others. Transductive: their statistics are shared."""
 
-IMAGES_AT_ONCE = 2000
+IMAGES_OF_A_PASS = 2000
 """Images whose activations are kept for one backward pass: about 2 GB of a Conv-4."""
 
 Support = Sequence[Float[Tensor, "_ channel height width"]]
@@ -36,7 +37,7 @@ class Head:
     tensors: dict[str, Tensor]
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """A meta-learner: its parameters are what all tasks share."""
 
     batch_norm_modes: tuple[BatchNorm, ...]
@@ -51,25 +52,25 @@ class Method(nn.Module):
         kind = next(self.parameters()).device.type
         return torch.autocast(kind, self.precision, enabled=self.precision != torch.float32)
 
-    def tasks_at_once(self, batch: EpisodeBatch) -> int:
-        """How many of the tasks to learn from in one pass; the trainer adds up the gradients of such parts."""
-        return max(1, IMAGES_AT_ONCE // batch.images_of_a_task)
+    def tasks_at_once(self, images_of_a_task: int) -> int:
+        """How many tasks to learn or answer in one pass; the trainer adds up the gradients of such parts."""
+        return max(1, IMAGES_OF_A_PASS // images_of_a_task)
 
+    @abstractmethod
     def loss(self, batch: EpisodeBatch) -> Outcome:
         """The training loss, differentiable in the parameters: the mean over the batch's tasks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm) -> Float[Tensor, "task queries way"]:
         """Learn each task from its support set and answer its queries (way and query flattened, in this order)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fit(self, support: Support) -> Head:
         """Learn one task from its support set."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, head: Head, query: Float[Tensor, "query channel height width"]) -> Float[Tensor, "query way"]:
         """Logits of each query for the classes of a learned task."""
-        raise NotImplementedError
 
 
 class EmbeddingMethod(Method):
@@ -88,11 +89,11 @@ class EmbeddingMethod(Method):
         """Embeddings of images, in float32."""
         return full_precision(self.backbone(images))
 
+    @abstractmethod
     def compare(
         self, support: Float[Tensor, "task way shot *feature"], query: Float[Tensor, "task queries *feature"]
     ) -> Float[Tensor, "task queries way"]:
         """Logits of embedded queries, given the embedded support sets."""
-        raise NotImplementedError
 
     def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm = "inductive") -> Float[Tensor, "task queries way"]:
         """As the contract says. Support and query go through the backbone in one pass, as in the code of Snell et al.

@@ -21,8 +21,8 @@ Weights = dict[str, Tensor]
 
 Images = Float[Tensor, "task image channel height width"]
 
-TASKS_AT_ONCE, IMAGES_AT_ONCE = 8, 640
-"""At most so many tasks are learned side by side, or tasks of so many images: more cost memory and save no time."""
+TASKS_SIDE_BY_SIDE, IMAGES_SIDE_BY_SIDE = 8, 640
+"""At most so many tasks are learned side by side, and tasks of so many images: their activations are kept together."""
 
 QUERIES_AT_ONCE = 75
 """Side by side pays for support sets, whose kernels are small; more queries at once than these would leave caches."""
@@ -62,19 +62,21 @@ class MAML(Method):
         both: tuple[BatchNorm, ...] = ("inductive", "transductive")
         self.batch_norm_modes = both if settings.batch_norm == "inductive" else both[::-1]
 
-    def tasks_at_once(self, batch: EpisodeBatch) -> int:
-        return max(1, min(TASKS_AT_ONCE, IMAGES_AT_ONCE // batch.images_of_a_task)) if self.grouped else 1
+    def tasks_at_once(self, images_of_a_task: int) -> int:
+        if not self.grouped:
+            return 1
+        return max(1, min(TASKS_SIDE_BY_SIDE, IMAGES_SIDE_BY_SIDE // images_of_a_task))
 
     def loss(self, batch: EpisodeBatch) -> Outcome:
         logits = []
-        for part in batch.split(self.tasks_at_once(batch)):
+        for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
             adapted = self._adapt(*_flat(part.support), self.settings.inner_steps, meta=True)
             logits += [self._forward(*some) for some in _in_parts(adapted, part.query.flatten(1, 2))]
         return outcome(torch.cat(logits), batch)
 
     def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm) -> Float[Tensor, "task queries way"]:
         logits = []
-        for part in batch.split(self.tasks_at_once(batch)):
+        for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
             learned = self._learn(*_flat(part.support))
             logits += [self._answer(*some, batch_norm) for some in _in_parts(learned, part.query.flatten(1, 2))]
         return torch.cat(logits)

@@ -26,9 +26,12 @@ from benchmarks.speed.contest import (
 )
 from benchmarks.speed.contestants import build
 from benchmarks.speed.inputs import make_tasks
+from benchmarks.speed.ours import OursStep
 from benchmarks.speed.paired import Ratio, paired_ratio, percentile
 from benchmarks.speed.process import WorkerProcess
+from benchmarks.speed.reference import PlainMAMLStep
 from benchmarks.speed.report import record, targets_table, times_table
+from fewshot.data.images import EpisodeBatch
 
 CASE = replace(CASES["maml-strided"], rounds=6, contestants=(OURS, OURS_FLOAT32, "torchopt", "higher"))
 NUMBERS = {"loss": 1.0, "gradient norm": 2.0}
@@ -304,6 +307,19 @@ def test_the_plain_reference_computes_what_we_compute() -> None:
         case = replace(CASES[name], tasks=min(2, CASES[name].tasks), contestants=(OURS_FLOAT32, PLAIN))
         built = {who: build(case, who, "", Path()) for who in case.contestants}
         compare(case, {who: contestant.check() for who, contestant in built.items()})
+
+
+def test_in_float64_the_plain_reference_agrees_with_us_on_every_task() -> None:
+    # In float32 the fourth task has a value at the kink of a ReLU: see Case.checked.
+    case = replace(CASES["maml-15q"], tasks=8, contestants=(OURS_FLOAT32, PLAIN))
+    ours, reference = OursStep(case, OURS_FLOAT32), PlainMAMLStep(case, "")
+    ours.method.double()
+    reference.network.double()
+    for number, (support, support_labels, query, query_labels) in enumerate(reference.tasks):
+        part = ours.batch.split(1)[number]
+        loss = ours.method.loss(EpisodeBatch(part.support.double(), part.query.double())).loss
+        expected = reference.query_loss(support.double(), support_labels, query.double(), query_labels)
+        torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize(("times_as_fast", "code"), [(1.01, 0), (0.99, 1)])

@@ -9,6 +9,8 @@ PRESET ?=
 PYTEST_ARGS ?=
 RACE_ARGS ?=
 BIN := .venv/bin
+# matplotlib else keeps its list of fonts in the home folder.
+export MPLCONFIGDIR := $(CURDIR)/.fewshot/matplotlib
 # Freed by `make clean`; pip's cache would stay behind in the home folder.
 PIP := $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --constraint requirements.lock
 

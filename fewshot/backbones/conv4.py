@@ -1,12 +1,14 @@
 """Conv-4: the four-block convolutional network that most few-shot papers start from, in both published forms."""
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fewshot.backbones.layers import BatchNorm, Convolution, ImageConvolution
+from fewshot.backbones.image_block import image_block
+from fewshot.backbones.layers import BatchNorm, Convolution
 from fewshot.config import BackboneSettings
 from fewshot.errors import UsageError
 
@@ -36,8 +38,7 @@ class Conv4(nn.Module):
         self.pool = pool
         widths = [in_channels, *[settings.channels] * 4]
         self.convolutions = nn.ModuleList(
-            (Convolution if number else ImageConvolution)(before, after, stride=1 if pool else 2)
-            for number, (before, after) in enumerate(pairwise(widths))
+            Convolution(before, after, stride=1 if pool else 2) for before, after in pairwise(widths)
         )
         self.norms = nn.ModuleList(BatchNorm(settings.channels) for _ in range(4))
         cells = (height // 16) * (width // 16) if pool else 1
@@ -46,8 +47,9 @@ class Conv4(nn.Module):
 
     def forward(self, images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image feature"]:
         """Embeddings of images."""
-        x = images
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+        first, first_norm = cast(Convolution, self.convolutions[0]), cast(BatchNorm, self.norms[0])
+        x = image_block(images, first, first_norm, self.pool)
+        for convolution, norm in zip(self.convolutions[1:], self.norms[1:], strict=True):
             x = norm(convolution(x))
             if self.pool:
                 x = nn.functional.max_pool2d(x, 2)

@@ -10,7 +10,6 @@ normalisation from some twenty passes over its input, and that of a convolution 
 both are a closed formula made of the fast kernels.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -27,39 +26,14 @@ class Convolution(nn.Conv2d):
         super().__init__(in_channels, out_channels, 3, stride, padding=1, bias=False)
 
     def forward(self, x: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image filter h w"]:
-        x, weight = _as_autocast_would(x, self.weight)
+        x, weight = as_autocast_would(x, self.weight)
         x = x.contiguous(memory_format=torch.channels_last)
-        result: Tensor = _Convolve.apply(x, weight, self.stride, self._networks(weight))
+        result: Tensor = _Convolve.apply(x, weight, self.stride, self.networks(weight))
         return result
 
-    def _networks(self, weight: Tensor) -> int:
+    def networks(self, weight: Tensor) -> int:
+        """T, from the shape of the weights."""
         return len(weight) // self.out_channels
-
-
-class ImageConvolution(Convolution):
-    """The same for images, which have few channels and need no gradient: one matrix product with their patches.
-
-    Convolution kernels are made for many input channels; with one, their weight gradient takes as long as that of the
-    next, 64 times larger layer.
-    """
-
-    def forward(self, x: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image filter h w"]:
-        x, weight = _as_autocast_would(x.detach(), self.weight)
-        groups, (stride, _) = self._networks(weight), self.stride
-        image, _, height, width = x.shape
-        height, width = math.ceil(height / stride), math.ceil(width / stride)
-        padded = nn.functional.pad(x, (1, 1, 1, 1)).unflatten(1, (groups, -1)).transpose(0, 1)
-        shifted = [
-            of_channel[:, :, row : row + stride * height : stride, column : column + stride * width : stride]
-            for of_channel in padded.unbind(2)
-            for row in range(3)
-            for column in range(3)
-        ]
-        patches = torch.stack(shifted, 1).flatten(2)  # task, channel x 3 x 3, place
-        # In row order: then the weight's gradient, too, is a product that BLAS does fast.
-        filters = weight.flatten(1).unflatten(0, (groups, -1)).transpose(1, 2).contiguous()
-        result: Tensor = torch.bmm(patches.transpose(1, 2), filters).transpose(0, 1)
-        return result.reshape(image, height, width, -1).permute(0, 3, 1, 2)  # channels last in memory
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -75,13 +49,15 @@ class BatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         normalised: Tensor
         normalised, mean, inverse_std = _Normalise.apply(x, self.weight, self.bias, self.eps)
-        with torch.no_grad():
-            count = x.numel() // x.shape[1]
-            variance = (inverse_std.pow(-2) - self.eps) * (count / max(count - 1, 1))
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance, self.momentum)
-            self.num_batches_tracked.add_(1)
+        self.remember(mean, inverse_std.pow(-2) - self.eps, x.numel() // x.shape[1])
         return normalised
+
+    @torch.no_grad()
+    def remember(self, mean: Float[Tensor, "channel"], variance: Float[Tensor, "channel"], count: int) -> None:
+        """Take the statistics of a batch, `variance` over its `count` values, into the running ones."""
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
+        self.num_batches_tracked.add_(1)
 
 
 class _Convolve(Function):
@@ -198,7 +174,7 @@ def _maps(rows: Tensor, like: Tensor) -> Tensor:
     return rows.to(like.dtype).reshape(image, height, width, channel).permute(0, 3, 1, 2)
 
 
-def _as_autocast_would(*tensors: Tensor) -> list[Tensor]:
+def as_autocast_would(*tensors: Tensor) -> list[Tensor]:
     """The tensors in the number format that autocast chooses for a convolution."""
     kind = tensors[0].device.type
     wanted = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensors[0].dtype

@@ -21,7 +21,7 @@ def gradient_descent(
     for _ in range(steps):
         gradients = torch.autograd.grad(loss(weights), list(weights.values()), create_graph=second_order)
         weights = {
-            name: weight - learning_rate * gradient
+            name: torch.sub(weight, gradient, alpha=learning_rate)
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
         }
     return weights

@@ -77,31 +77,31 @@ class MAML(Method):
     def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm) -> Float[Tensor, "task queries way"]:
         logits = []
         for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
-            learned = self._learn(*_flat(part.support))
+            learned = self._learn(*_flat(part.support), batch_norm)
             logits += [self._answer(*some, batch_norm) for some in _in_parts(learned, part.query.flatten(1, 2))]
         return torch.cat(logits)
 
     def fit(self, support: Support) -> Head:
         counts = torch.tensor([len(images) for images in support])
         labels = torch.arange(len(support)).repeat_interleave(counts).to(support[0].device)
-        return Head(len(support), self._learn(torch.cat(list(support))[None], labels))
+        return Head(len(support), self._learn(torch.cat(list(support))[None], labels, self.batch_norm_modes[0]))
 
     def predict(self, head: Head, query: Float[Tensor, "query channel height width"]) -> Float[Tensor, "query way"]:
         return self._answer(head.tensors, query[None], self.batch_norm_modes[0])[0]
 
-    def _learn(self, support: Images, labels: Int64[Tensor, "image"]) -> Weights:
-        """Adapted weights, and in the batch-norm buffers the support set's statistics under them."""
+    def _learn(self, support: Images, labels: Int64[Tensor, "image"], batch_norm: BatchNorm) -> Weights:
+        """Adapted weights; for inductive use also batch-norm buffers with the support set's statistics under them."""
         with torch.enable_grad():
-            weights = self._adapt(support, labels, self.settings.inner_steps_test, meta=False)
-        buffers = self._fresh_buffers(len(support))
-        with torch.no_grad():
-            self._forward(weights | buffers, support)
-        return {name: tensor.detach() for name, tensor in (weights | buffers).items()}
+            learned = self._adapt(support, labels, self.settings.inner_steps_test, meta=False)
+        learned = {name: weight.detach() for name, weight in learned.items()}
+        if batch_norm == "inductive":
+            learned |= self._fresh_buffers(len(support))
+            with torch.no_grad():
+                self._forward(learned, support)
+        return learned
 
     def _answer(self, learned: Weights, query: Images, batch_norm: BatchNorm) -> Float[Tensor, "task query way"]:
-        if batch_norm == "transductive":
-            return self._forward(learned | self._fresh_buffers(len(query)), query)
-        return self._forward(learned, query, batch_statistics=False)
+        return self._forward(learned, query, batch_statistics=batch_norm == "transductive")
 
     def _adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, meta: bool) -> Weights:
         """The inner loop (equation 1). `meta` keeps the way back to the initial weights, for the outer gradient."""

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from fewshot.config import load_settings
 from fewshot.data.splits import open_dataset
 from fewshot.evaluate import evaluate
 from fewshot.home import find_home
+from fewshot.preset import load_settings
 from fewshot.stats import score
 from fewshot.train import train
 

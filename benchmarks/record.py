@@ -14,9 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fewshot.config import load_settings
 from fewshot.files import canonical_json, read_json
 from fewshot.home import find_home
+from fewshot.preset import load_settings
 from flows.cache import last_run
 
 PACKAGES = ("torch", "torchvision", "numpy", "prefect", "mlflow", "dvc")

@@ -32,8 +32,9 @@ class FewShotClassifier:
         self._head: Head | None = None
 
     @classmethod
-    def load(cls, model_folder: Path, device: str = "auto") -> "FewShotClassifier":
+    def load(cls, model_folder: str | Path, device: str = "auto") -> "FewShotClassifier":
         """From a model folder that training wrote. A damaged file raises DamagedFileError."""
+        model_folder = Path(model_folder)
         keep_freed_memory()
         chosen = pick_device(device)
         shape = tuple(describe_model(model_folder)["image_shape"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from fewshot.config import Settings
+    from fewshot.config import EpisodeShape, Settings
 
 PresetArgument = Annotated[str, typer.Argument(metavar="PRESET", help="A preset; `fewshot presets` lists them.")]
 SetOption = Annotated[
@@ -70,7 +70,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder to train in; default: one below the state folder.")] = None,
 ) -> None:
     """Meta-train alone: no Prefect, no MLflow. Run it again to go on after an interruption."""
-    from fewshot.config import load_settings
+    from fewshot.preset import load_settings
 
     chosen = load_settings(preset, settings)
     from fewshot.data.splits import open_dataset
@@ -166,10 +166,52 @@ def classify(
     _console().print(table)
 
 
+@app.command(epilog="Examples: fewshot leaderboard omniglot | fewshot leaderboard digits --shape 5w1s --episodes 200")
+def leaderboard(
+    dataset: Annotated[str, typer.Argument(help="DATASET or DATASET/SPLIT, prepared on this machine.")] = "glyphs",
+    shape: Annotated[list[str] | None, typer.Option(help="Episodes such as 5w1s; may be given repeatedly.")] = None,
+    episodes: Annotated[int, typer.Option(min=2, help="Episodes of each shape.")] = 600,
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:1.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for the charts; default: one in the state folder.")] = None,
+) -> None:
+    """Rank all registered and trained models on the same frozen test episodes, by paired differences.
+
+    Models between which no difference shows at the 95 % level share a rank.
+    """
+    from fewshot.config import EpisodeShape
+    from fewshot.data.splits import open_dataset
+    from fewshot.home import find_home, prepare_environment
+
+    home = find_home()
+    prepare_environment(home)
+    name, _, split = dataset.partition("/")
+    opened = open_dataset(home.data, name, split)
+    from fewshot.figures import accuracies
+    from fewshot.files import write_bytes
+    from fewshot.leaderboard import compare, find_models, log_to_mlflow
+
+    shapes = [_parsed(EpisodeShape, text) for text in shape or ("5w1s", "5w5s")]
+    boards = compare(home, find_models(home), opened, shapes, episodes, device)
+    console, charts = _console(), {}
+    for task, entries in boards.items():
+        table = _table("rank", "model", "method", f"{name} {task}", "behind the best")
+        for entry in entries:
+            behind = "" if entry.behind.accuracy == 0 else str(entry.behind)
+            table.add_row(str(entry.rank), entry.name, entry.method, str(entry.score), behind)
+        console.print(table)
+        labels = [f"{entry.name} ({entry.method})" for entry in entries]
+        charts[task] = accuracies(labels, [entry.score for entry in entries], f"{name} {task}")
+        file = (out or home.state / "leaderboard") / f"{name}-{task}.png"
+        write_bytes(file, charts[task])
+        console.print(f"chart {file}", markup=False)
+    run_id = log_to_mlflow(home, name, boards, charts)
+    console.print(f"logged as run {run_id} of the MLflow experiment leaderboard; see it: fewshot ui", markup=False)
+
+
 @app.command(epilog="Example: fewshot presets")
 def presets() -> None:
     """List the presets with what each one trains, and its measured accuracy and time."""
-    from fewshot.config import preset_names, preset_summary
+    from fewshot.preset import preset_names, preset_summary
 
     table = _table("preset", "what it is")
     for name in preset_names():
@@ -201,6 +243,15 @@ def _evaluation_settings(
     asked = {"shapes": shapes or None, "episodes": episodes}
     changed = values["evaluate"] | {name: value for name, value in asked.items() if value is not None}
     return settings_from(values | {"device": device, "evaluate": changed})
+
+
+def _parsed(kind: "type[EpisodeShape]", text: str) -> "EpisodeShape":
+    from fewshot.errors import UsageError
+
+    try:
+        return kind.parse(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _console() -> Any:

@@ -1,13 +1,12 @@
-"""Every setting of the pipeline, with its range and unit, and the presets that name good combinations."""
+"""Every setting of the pipeline, with its range and unit; those of the methods are in `fewshot.method_settings`."""
 
 import re
-import tomllib
-from importlib import resources
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
 
 from fewshot.errors import UsageError, unknown
+from fewshot.method_settings import METHODS, Frozen, MethodSettings, ProtoNetSettings
 
 SPLITS: dict[str, tuple[str, ...]] = {
     "glyphs": ("scripts",),
@@ -26,6 +25,11 @@ class EpisodeShape(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.way}w{self.shot}s{self.query}q"
+
+    @property
+    def images(self) -> int:
+        """The number of its images."""
+        return self.way * (self.shot + self.query)
 
     @property
     def task(self) -> str:
@@ -47,11 +51,7 @@ class EpisodeShape(NamedTuple):
 Shape = Annotated[EpisodeShape, BeforeValidator(EpisodeShape.parse), PlainSerializer(str)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataSettings(_Frozen):
+class DataSettings(Frozen):
     """Which images, and which of their classes are for training."""
 
     dataset: str = Field("glyphs", description="name of a dataset; `fewshot data list` shows them")
@@ -69,42 +69,47 @@ class DataSettings(_Frozen):
         return {**values, "dataset": dataset, "split": split}
 
 
-class BackboneSettings(_Frozen):
-    """The network that turns an image into an embedding."""
+class Conv4Settings(Frozen):
+    """Four convolutional blocks, in three published forms."""
 
     name: Literal["conv4"] = "conv4"
-    form: Literal["pool", "strided"] = Field(
-        "pool", description="pool: max-pooling, flattened (ProtoNet paper); strided: stride 2, mean (MAML's code)"
+    form: Literal["pool", "relation", "strided"] = Field(
+        "pool",
+        description="pool: max-pooling, flattened (ProtoNet paper); strided: stride 2, mean (MAML's code); "
+        "relation: max-pooling in the first two blocks only (RelationNet paper)",
     )
     channels: int = Field(64, ge=1, description="filters of each convolution")
 
 
-class ProtoNetSettings(_Frozen):
-    """Prototypical Networks (Snell et al. 2017)."""
+class ResNet12Settings(Frozen):
+    """ResNet-12 with DropBlock, as MetaOptNet and most later papers have it."""
 
-    name: Literal["protonet"] = "protonet"
-
-
-class MAMLSettings(_Frozen):
-    """Model-Agnostic Meta-Learning (Finn et al. 2017)."""
-
-    name: Literal["maml"] = "maml"
-    order: Literal["second", "first"] = Field("second", description="first: FOMAML, no gradient through the update")
-    inner_steps: int = Field(1, ge=0, description="inner-loop steps in meta-training")
-    inner_steps_test: int = Field(3, ge=0, description="inner-loop steps when a task is learned for use")
-    inner_learning_rate: float = Field(0.4, gt=0)
-    batch_norm: Literal["inductive", "transductive"] = Field(
-        "inductive", description="statistics for a query at test: of the support set, or of all queries together"
-    )
-    backend: Literal["auto", "grouped", "loop"] = Field(
-        "auto", description="grouped: tasks side by side as channel groups; loop: one by one; auto: grouped if it can"
-    )
+    name: Literal["resnet12"] = "resnet12"
+    channels: tuple[int, int, int, int] = Field((64, 160, 320, 640), description="filters of the four blocks")
+    drop: float = Field(0.1, ge=0, lt=1, description="share of a map that is dropped in training, in squares")
 
 
-Method = Annotated[ProtoNetSettings | MAMLSettings, Field(discriminator="name")]
+class TorchvisionSettings(Frozen):
+    """A classification network of torchvision, without its last layer."""
+
+    name: Literal["torchvision"] = "torchvision"
+    network: str = Field("resnet18", description="name of a classification network, as torchvision lists them")
+    weights: str = Field("", description='published weights, for example "DEFAULT"; empty: none, random ones')
+    frozen: bool = Field(False, description="whether its weights stay as they are")
+    size: int = Field(64, ge=16, description="pixels; images are enlarged or reduced to a square of this size")
 
 
-class TrainSettings(_Frozen):
+BACKBONES = ("conv4", "resnet12", "torchvision")
+"""The names of the backbones; the first is the default."""
+
+BackboneSettings = Annotated[
+    Conv4Settings | ResNet12Settings | TorchvisionSettings,
+    Field(discriminator="name"),
+    BeforeValidator(lambda values: {"name": BACKBONES[0]} | values if isinstance(values, dict) else values),
+]
+
+
+class TrainSettings(Frozen):
     """Meta-training: Adam over episodes, with validation, early stopping and checkpoints."""
 
     episode: Shape = Field(EpisodeShape(20, 1, 5), description="shape of a training episode")
@@ -123,7 +128,7 @@ class TrainSettings(_Frozen):
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where it is faster")
 
 
-class EvaluateSettings(_Frozen):
+class EvaluateSettings(Frozen):
     """What is measured after training, on frozen test episodes."""
 
     shapes: tuple[Shape, ...] = Field((EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15)), min_length=1)
@@ -138,26 +143,22 @@ class EvaluateSettings(_Frozen):
         return self
 
 
-class RegisterSettings(_Frozen):
+class RegisterSettings(Frozen):
     """Where the result is remembered."""
 
     experiment: str = Field("fewshot", min_length=1, description="MLflow experiment")
     model: str = Field("", description="registered model; empty: dataset-method")
 
 
-METHODS = ("protonet", "maml")
-"""The names of the methods."""
-
-
-class Settings(_Frozen):
+class Settings(Frozen):
     """The whole pipeline. Two runs with equal settings, data, code and environment give the same weights."""
 
     seed: int = Field(0, ge=0)
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto: CUDA, then MPS, then CPU")
     threads: int = Field(0, ge=0, description="CPU threads; 0: one for each core")
     data: DataSettings = DataSettings()
-    backbone: BackboneSettings = BackboneSettings()
-    method: Method = ProtoNetSettings()
+    backbone: BackboneSettings = Conv4Settings()
+    method: MethodSettings = ProtoNetSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     register_: RegisterSettings = Field(RegisterSettings(), alias="register")
@@ -175,29 +176,6 @@ class Settings(_Frozen):
     def plain(self) -> dict[str, Any]:
         """As plain JSON values: `Settings.model_validate(settings.plain())` gives the settings back."""
         return self.model_dump(mode="json", by_alias=True)
-
-
-DEFAULT_PRESET = "glyphs-protonet-5w1s"
-
-
-def preset_names() -> list[str]:
-    """The names of the presets that come with the package."""
-    return sorted(file.name.removesuffix(".toml") for file in _presets() if file.name.endswith(".toml"))
-
-
-def preset_summary(name: str) -> str:
-    """The header of a preset: what it trains, its accuracy, the time it takes."""
-    lines = _preset_text(name).splitlines()
-    header = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-    return "\n".join(header)
-
-
-def load_settings(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -> Settings:
-    """A preset with `overrides` such as "train.steps=2000". A wrong name or value raises UsageError."""
-    values = tomllib.loads(_preset_text(preset))
-    for override in overrides or []:
-        _apply(values, override)
-    return settings_from(values)
 
 
 def settings_from(values: dict[str, Any]) -> Settings:
@@ -223,49 +201,16 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
-def _presets() -> Any:
-    return resources.files("fewshot").joinpath("presets").iterdir()
-
-
-def _preset_text(name: str) -> str:
-    if name not in preset_names():
-        raise unknown("preset", name, preset_names())
-    return resources.files("fewshot").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals:
-        raise UsageError(f"'{override}' is not of the form setting=value, for example train.steps=2000")
-    if name not in setting_names():
-        raise unknown("setting", name, setting_names())
-    *parents, last = name.split(".")
-    place = values
-    for parent in parents:
-        place = place.setdefault(parent, {})
-    if name == "method.name" and place.get("name") != text:
-        place.clear()  # the other method's settings mean nothing to this one
-    place[last] = _value(text)
-
-
-def _value(text: str) -> Any:
-    """Read a value as TOML would, and plain words as a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
 def _usage_error(error: ValidationError) -> UsageError:
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in METHODS]
+    place = [str(part) for part in first["loc"] if part not in (*METHODS, *BACKBONES)]
     name = ".".join(place)
     if first["type"] == "extra_forbidden":
         if name in setting_names():
-            return UsageError(f"setting {name} does not belong to method {first['loc'][1]}")
+            return UsageError(f"setting {name} does not belong to {place[0]} {first['loc'][1]}")
         return unknown("setting", name, setting_names())
     if first["type"] == "union_tag_invalid":
-        return unknown(name, str(first["input"]["name"]), METHODS)
+        return unknown(name, str(first["input"]["name"]), METHODS if name == "method" else BACKBONES)
     reason = first["msg"].removeprefix("Value error, ")
     if first["type"] == "tuple_type":
         reason = 'a list is written ["a", "b"]'

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from fewshot.stats import Score
+
 
 def training_curve(points: Sequence[dict[str, Any]]) -> bytes:
     """PNG of loss and accuracy over steps; validation with its 95 % interval as bars."""
@@ -47,6 +49,25 @@ def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> bytes:
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
         axes.set_yticks(range(len(names)), names, fontsize=6)
     figure.colorbar(image, ax=axes, label="share of the true class")
+    return _png(figure)
+
+
+def accuracies(names: Sequence[str], scores: Sequence[Score], title: str) -> bytes:
+    """PNG of one accuracy a row, the first above, with its 95 % interval."""
+    figure = Figure(figsize=(8, 1.2 + 0.3 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(names))
+    axes.errorbar(
+        [100 * of_row.accuracy for of_row in scores],
+        places,
+        xerr=[100 * of_row.interval for of_row in scores],
+        fmt="o",
+        capsize=3,
+    )
+    axes.set_yticks(places, names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlabel="accuracy (%), 95 % interval over episodes", title=title)
+    axes.grid(alpha=0.3, axis="x")
     return _png(figure)
 
 

@@ -109,6 +109,7 @@ def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str,
         "DVC_SITE_CACHE_DIR": str(home.state / "dvc"),
         "DVC_GLOBAL_CONFIG_DIR": str(home.state / "dvc" / "config"),
         "MPLCONFIGDIR": str(home.state / "matplotlib"),
+        "TORCH_HOME": str(home.state / "torch"),
     }
     wanted = {name: given.get(name, value) for name, value in wanted.items()}
     # DVC's stages say `python`: that must be this interpreter, whatever else the shell finds first.

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from fewshot.config import Settings, settings_from
+from fewshot.config import Settings, TorchvisionSettings, settings_from
 from fewshot.device import pick_precision
 from fewshot.errors import DamagedFileError
 from fewshot.files import read_json, sha256_file, write_bytes, write_json
@@ -50,13 +50,22 @@ def load_model(folder: Path, device: torch.device) -> Method:
     if not path.exists() or sha256_file(path) != description["weights_sha256"]:
         raise DamagedFileError(f"{path} is missing or damaged (its digest differs from model.json); {REMEDY}")
     settings = settings_from(description["settings"])
-    method = build_method(settings, tuple(description["image_shape"]))
+    method = build_method(
+        _without_download(settings), tuple(description["image_shape"]), len(description["data"]["classes"])
+    )
     method.precision = pick_precision(settings.train.precision, device)
     try:
         method.load_state_dict(load(path.read_bytes()))
     except (SafetensorError, RuntimeError) as error:
         raise DamagedFileError(f"{path} does not fit its model.json ({error}); {REMEDY}") from None
     return method.to(device).eval()
+
+
+def _without_download(settings: Settings) -> Settings:
+    """Settings whose network doesn't begin with published weights, as its own are about to be loaded."""
+    if not isinstance(settings.backbone, TorchvisionSettings):
+        return settings
+    return settings.model_copy(update={"backbone": settings.backbone.model_copy(update={"weights": ""})})
 
 
 def plain(tensor: Tensor) -> Tensor:

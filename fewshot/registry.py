@@ -24,6 +24,8 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 _PACKAGE = Path(__file__).resolve().parent
 _NEEDED = ("jaxtyping", "mlflow", "numpy", "pydantic", "safetensors", "torch")
 """What a machine needs to load a registered model; the fewshot package travels inside it."""
+_NEEDED_BY_TORCHVISION = ("torchvision", "httpx", "rich")
+"""And what it needs besides if the backbone is one of torchvision's."""
 
 
 def register(
@@ -85,7 +87,9 @@ def _log_model(client: "MlflowClient", folder: Path, run_id: str) -> str:
 
     from fewshot.model import describe_model
 
-    signature, example = _signature(tuple(describe_model(folder)["image_shape"]))
+    description = describe_model(folder)
+    signature, example = _signature(tuple(description["image_shape"]))
+    needed = _NEEDED + (_NEEDED_BY_TORCHVISION if description["settings"]["backbone"]["name"] == "torchvision" else ())
     # Made here, because MLflow would put it into the experiment of its thread-local active run.
     experiment = client.get_run(run_id).info.experiment_id
     model_id = client.create_logged_model(experiment, name="model", source_run_id=run_id).model_id
@@ -103,7 +107,7 @@ def _log_model(client: "MlflowClient", folder: Path, run_id: str) -> str:
             signature=signature,
             input_example=example,
             # Inferring them takes 4 s and may ask a package index.
-            pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in _NEEDED],
+            pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in needed],
         )
     client.set_tag(run_id, "fewshot.model_uri", info.model_uri)
     return str(info.model_uri)

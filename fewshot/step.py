@@ -1,10 +1,11 @@
 """One step of the outer loop: the gradient of a batch of episodes, and the update of what all tasks share."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fewshot.config import TrainSettings
 from fewshot.data.images import EpisodeBatch
@@ -29,20 +30,20 @@ class OuterStep:
     def __init__(self, method: Method, settings: TrainSettings) -> None:
         self.method, self.settings = method, settings
         self.optimizer = torch.optim.Adam(
-            method.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            _learned(method), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self._workers = Workers(method)
 
-    def __call__(self, batch: EpisodeBatch, learning_rate: float) -> Done:
-        """Update the method's parameters."""
+    def __call__(self, batch: EpisodeBatch, learning_rate: float, progress: float = 1.0) -> Done:
+        """Update the method's parameters. `progress` is the share of the training steps that is done."""
         self.method.train()
         tasks = len(batch.query)
         size = self.method.tasks_at_once(batch.images_of_a_task)
         parts = batch.split(min(size, math.ceil(tasks / self._workers.number())))
-        parameters = list(self.method.parameters())
+        parameters = _learned(self.method)
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
         loss = accuracy = torch.zeros((), device=batch.query.device)
-        for part, share in zip(parts, self._workers.map(_gradient, parts), strict=True):
+        for part, share in zip(parts, self._workers.map(partial(_gradient, progress), parts), strict=True):
             weight = len(part.query) / tasks
             loss, accuracy = loss + share.loss * weight, accuracy + share.accuracy * weight
             torch._foreach_add_(gradients, share.gradients, alpha=weight)
@@ -63,7 +64,14 @@ class _Share(NamedTuple):
     gradients: tuple[Tensor, ...]
 
 
-def _gradient(method: Method, part: EpisodeBatch) -> _Share:
+def _gradient(progress: float, method: Method, part: EpisodeBatch) -> _Share:
     with method.autocast():
-        outcome = method.loss(part)
-    return _Share(outcome.loss.detach(), outcome.accuracy, torch.autograd.grad(outcome.loss, list(method.parameters())))
+        outcome = method.loss(part, progress)
+    # What has no part in the loss just now, as a head before its stage of the training, gets zeros.
+    gradients = torch.autograd.grad(outcome.loss, _learned(method), materialize_grads=True)
+    return _Share(outcome.loss.detach(), outcome.accuracy, gradients)
+
+
+def _learned(method: Method) -> list[nn.Parameter]:
+    """The parameters that are not frozen."""
+    return [parameter for parameter in method.parameters() if parameter.requires_grad]

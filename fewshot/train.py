@@ -19,10 +19,12 @@ from fewshot.data.splits import Dataset
 from fewshot.device import pick_device, pick_precision, prepare_cpu
 from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageError
 from fewshot.files import read_json, sha256_file, sha256_json, write_json
+from fewshot.method_settings import InnerLoopSettings
 from fewshot.methods import build_method
 from fewshot.methods.contract import Method
 from fewshot.model import save_model
 from fewshot.progress import Reporter, report_progress
+from fewshot.randomness import torch_seed
 from fewshot.scoring import answer
 from fewshot.stats import score
 from fewshot.step import Done, OuterStep
@@ -32,6 +34,9 @@ OnMetrics = Callable[[int, dict[str, float]], None]
 
 LOG_EVERY = 25
 """Steps between points of the training curve. Between them an accelerator is never waited for."""
+
+SETTLED_WITH = 1000
+"""Training images that a method sees before each validation; see `Method.settle`."""
 
 TRAINING_KEYS = ("seed", "device", "threads", "data", "backbone", "method", "train")
 """The settings that decide the weights."""
@@ -109,7 +114,8 @@ class _Trainer:
         self.bank = ImageBank(dataset.pack.images, device)
         self.source = EpisodeSource(dataset.part("train"), self.options.episode, settings.seed, "train")
         self.validation = dataset.frozen("val", self.options.validation, self.options.validation_episodes)
-        self.method = build_method(settings, self.bank.image_shape).to(device)
+        classes = len(dataset.part("train"))
+        self.method = build_method(settings, self.bank.image_shape, classes).to(device)
         self.method.precision = pick_precision(self.options.precision, device)
         self.step = OuterStep(self.method, self.options)
         resumed = load_checkpoint(folder, run, self.method, self.step.optimizer)
@@ -121,7 +127,9 @@ class _Trainer:
         began, first, seconds_before = time.monotonic(), progress.step, progress.seconds
         while progress.step < options.steps and not self._out_of_patience():
             rate = learning_rate_at(progress.step, options)
-            done = self.step(self.bank.batch(self._draw(progress.step)), rate)
+            # Whatever a network drops is a function of the step, like its episode: a resumed run drops the same.
+            torch.manual_seed(torch_seed(self.settings.seed, f"step {progress.step}"))
+            done = self.step(self.bank.batch(self._draw(progress.step)), rate, progress.step / options.steps)
             progress.step += 1
             step = progress.step
             validates = step % options.validate_every == 0 or step == options.steps
@@ -170,6 +178,7 @@ class _Trainer:
         return self.source.draw(step * self.options.tasks, self.options.tasks)
 
     def _validate(self) -> dict[str, float]:
+        self._settle()
         mode = self.method.batch_norm_modes[0]
         now = score(answer(self.method, self.bank, self.validation, mode).accuracy)
         progress = self.progress
@@ -184,6 +193,13 @@ class _Trainer:
         else:
             progress.validations_without_better += 1
         return {"val_accuracy": now.accuracy, "val_interval": now.interval}
+
+    def _settle(self) -> None:
+        """Show the method training images, the same ones each time."""
+        batch = self.bank.batch(self.source.draw(0, math.ceil(SETTLED_WITH / self.options.episode.images)))
+        self.method.eval()
+        with torch.no_grad(), self.method.autocast():
+            self.method.settle(batch.together.flatten(0, 2)[:SETTLED_WITH])
 
     def _log(
         self, done: Done, rate: float, tasks_per_s: float, validated: dict[str, float], reporter: Reporter
@@ -205,7 +221,7 @@ class _Trainer:
         if math.isfinite(float(done.loss)) and math.isfinite(float(done.gradient_norm)):
             return
         method = self.settings.method
-        inner = f", inner learning rate {method.inner_learning_rate:g}" if method.name == "maml" else ""
+        inner = f", inner learning rate {method.inner_learning_rate:g}" if isinstance(method, InnerLoopSettings) else ""
         raise TrainingError(
             f"the loss is {float(done.loss):g} and its gradient's norm {float(done.gradient_norm):g} at step "
             f"{self.progress.step} (learning rate {rate:.2g}{inner}); lower train.learning_rate or "

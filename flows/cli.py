@@ -39,8 +39,8 @@ def options(
 )
 def run(preset: PresetArgument = DEFAULT_PRESET, settings: SetOption = None) -> None:
     """Run the pipeline: prepare data, meta-train, evaluate, register. What is up to date is not done again."""
-    from fewshot.config import load_settings
     from fewshot.home import find_home, prepare_environment
+    from fewshot.preset import load_settings
 
     chosen, home = load_settings(preset, settings), find_home()
     prepare_environment(home)

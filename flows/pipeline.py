@@ -12,11 +12,12 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from fewshot import tracking
-from fewshot.config import DEFAULT_PRESET, Settings, load_settings, settings_from
+from fewshot.config import Settings, settings_from
 from fewshot.errors import FewshotError, PipelineError, RegistryError
 from fewshot.home import Home, find_home, prepare_environment
 from fewshot.lineage import lineage
 from fewshot.mlflow_store import aliases
+from fewshot.preset import DEFAULT_PRESET, load_settings
 from flows import cache, show, versions
 from flows.cache import Plan, Record
 

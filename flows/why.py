@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fewshot.config import Settings, load_settings
+from fewshot.config import Settings
 from fewshot.errors import unknown
 from fewshot.home import Home
+from fewshot.preset import load_settings
 from flows import cache, versions
 from flows.cache import Plan, Record
 

@@ -10,20 +10,23 @@ MODULES = sorted([*(ROOT / "fewshot").rglob("*.py"), *(ROOT / "flows").rglob("*.
 
 LAYERS = [
     {"errors"},
+    {"method_settings"},
     {"config", "files", "randomness", "home", "stats", "progress", "stopping", "device", "keys", "doctor", "photos"},
+    {"preset"},
     {"data", "backbones", "lineage", "figures", "mlflow_store"},
     {"methods"},
     {"model", "parallel"},
     {"scoring", "step"},
     {"checkpoint", "train", "evaluate", "classifier"},
-    {"tracking", "registry", "mlflow_model"},
+    {"tracking", "curve", "registry", "mlflow_model"},
+    {"leaderboard"},
     {"cli", "__main__"},
 ]
 """The rooms of fewshot/, lowest first; a module imports from its own layer and those below."""
 
 KNOWS = {
     "prefect": {"flows"},
-    "mlflow": {"mlflow_store", "tracking", "registry", "mlflow_model"},
+    "mlflow": {"mlflow_store", "tracking", "curve", "registry", "mlflow_model"},
     "dvc": set(),
     "typer": {"cli", "flows"},
 }

@@ -2,17 +2,10 @@
 
 import pytest
 
-from fewshot.config import (
-    EpisodeShape,
-    MAMLSettings,
-    Settings,
-    load_settings,
-    preset_names,
-    preset_summary,
-    setting_names,
-    settings_from,
-)
+from fewshot.config import EpisodeShape, Settings, setting_names, settings_from
 from fewshot.errors import UsageError
+from fewshot.method_settings import MAMLSettings
+from fewshot.preset import load_settings, preset_names, preset_summary
 
 
 @pytest.mark.parametrize("name", preset_names())

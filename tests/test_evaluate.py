@@ -73,6 +73,7 @@ def test_answers_do_not_depend_on_how_many_episodes_go_together(
 
 def test_embedding_each_image_once_gives_the_same_answers(dataset: Dataset, trained: TrainResult) -> None:
     method = load_model(trained.model, torch.device("cpu"))
+    method.precision = torch.float32
     bank = ImageBank(dataset.pack.images, torch.device("cpu"))
     drawn = dataset.frozen("test", toy_settings().evaluate.shapes[0], 40)
     turned = replace(drawn, turns=(drawn.classes % 4).astype(np.int8))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.config import load_settings
 from fewshot.errors import UsageError
 from fewshot.keys import SOURCES, code_hashes, code_key, flatten, lock_key, pick
+from fewshot.preset import load_settings
 
 FILES = {
     "fewshot/__init__.py": "",

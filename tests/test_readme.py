@@ -1,5 +1,6 @@
 """What the README says is true: its commands exist, its numbers are those of the recorded runs."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -26,7 +27,7 @@ def test_it_is_short() -> None:
 
 @pytest.mark.parametrize("command", [words for words in COMMANDS if words[0] == "fewshot"], ids=" ".join)
 def test_each_fewshot_command_is_understood(command: list[str]) -> None:
-    from fewshot.config import load_settings
+    from fewshot.preset import load_settings
     from flows.cli import app
 
     group: click.Command = typer.main.get_command(app)
@@ -50,6 +51,20 @@ def test_the_table_is_that_of_the_recorded_runs() -> None:
         [sys.executable, "benchmarks/table.py"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
     assert table.strip() in README
+
+
+def test_the_speeds_are_those_of_the_recorded_race() -> None:
+    race = json.loads((ROOT / "benchmarks/speed/results/race.json").read_text(encoding="utf-8"))
+    text = " ".join(README.split())
+    for found in race["cases"]:
+        name, ours = found["case"], found["contestants"]["ours"]
+        if "p50 ms" in ours:
+            assert f"{ours['p50 ms']:.1f} ms ({name})" in text
+        else:
+            fastest = found["times as long as ours"][found["best peer"]]["ours"]["median"]
+            assert f"{name} {fastest:.2f}" in text
+    share = max(found["contestants"]["ours"].get("share of the convolution", 0) for found in race["cases"][4:5])
+    assert f"ProtoNet steps reach {100 * share:.0f} %" in text
 
 
 def test_every_file_and_folder_it_names_is_there() -> None:

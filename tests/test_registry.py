@@ -15,7 +15,7 @@ import pytest
 
 from fewshot import tracking
 from fewshot.classifier import FewShotClassifier
-from fewshot.config import Settings, load_settings
+from fewshot.config import Settings
 from fewshot.errors import RegistryError
 from fewshot.home import Home, environment, prepare_environment
 from fewshot.keys import SOURCES
@@ -23,6 +23,7 @@ from fewshot.lineage import Lineage
 from fewshot.methods import build_method
 from fewshot.mlflow_store import aliases, connect, run_exists
 from fewshot.model import save_model
+from fewshot.preset import load_settings
 from fewshot.registry import is_registered, model_folder, register
 from fewshot.stats import Score
 

@@ -7,11 +7,11 @@ from statistics import median
 import numpy as np
 
 from benchmarks.scaling.conditions import Conditions, Values, memory_mb
-from fewshot.config import load_settings
 from fewshot.data.episodes import ClassTable, EpisodeSource
 from fewshot.data.images import ImageBank
 from fewshot.device import pick_device, pick_precision, prepare_cpu
 from fewshot.methods import build_method
+from fewshot.preset import load_settings
 from fewshot.step import OuterStep
 
 _CLASSES, _IMAGES_OF_CLASS = 200, 20

@@ -1,6 +1,7 @@
 """Images on the device, and episodes cut from them."""
 
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -19,6 +20,13 @@ class EpisodeBatch:
 
     support: Float[Tensor, "task way shot channel height width"]
     query: Float[Tensor, "task way query channel height width"]
+    classes: Int64[Tensor, "task way"] | None = None
+    """The place of each class in the part that the episodes were drawn from, where it is known."""
+
+    @property
+    def together(self) -> Float[Tensor, "task way image channel height width"]:
+        """The support images of each class, then its queries."""
+        return torch.cat([self.support, self.query], dim=2)
 
     @property
     def labels(self) -> Int64[Tensor, "task queries"]:
@@ -34,8 +42,9 @@ class EpisodeBatch:
 
     def split(self, tasks: int) -> list["EpisodeBatch"]:
         """Batches of at most `tasks` tasks each."""
-        parts = zip(self.support.split(tasks), self.query.split(tasks), strict=True)
-        return [EpisodeBatch(support, query) for support, query in parts]
+        classes = self.classes.split(tasks) if self.classes is not None else repeat(None)
+        parts = zip(self.support.split(tasks), self.query.split(tasks), classes, strict=False)
+        return [EpisodeBatch(*part) for part in parts]
 
 
 class ImageBank:
@@ -65,7 +74,8 @@ class ImageBank:
     def batch(self, drawn: EpisodeRows) -> EpisodeBatch:
         """The images of drawn episodes, turned as their classes ask."""
         images = self.take(drawn.rows, np.broadcast_to(drawn.turns[..., None], drawn.rows.shape))
-        return EpisodeBatch(images[:, :, : drawn.shape.shot], images[:, :, drawn.shape.shot :])
+        classes = torch.from_numpy(drawn.classes).to(self._device)
+        return EpisodeBatch(images[:, :, : drawn.shape.shot], images[:, :, drawn.shape.shot :], classes)
 
     def take(
         self, rows: Int64[np.ndarray, "*place"], turns: np.ndarray

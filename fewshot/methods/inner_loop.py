@@ -1,27 +1,242 @@
-"""What the MAML family shares: gradient descent on weights that are an argument."""
+"""What all methods share that learn a task by gradient steps from common initial weights.
 
+A method of this kind is an inner loop: where it starts, how a gradient becomes an update, how many steps. Everything
+else is here: tasks side by side, batch normalisation, test time.
+"""
+
+from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch import Tensor
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+from fewshot.backbones.contract import Backbone
+from fewshot.backbones.layers import computes_groups
+from fewshot.data.images import EpisodeBatch
+from fewshot.errors import UsageError
+from fewshot.method_settings import InnerLoopSettings
+from fewshot.methods.contract import BatchNorm, Head, Method, Outcome, Support, full_precision, labels_of, outcome
+
+Weights = dict[str, Tensor]
+"""Weights of T tasks, stacked along the first axis: a filter bank of 64 is [64 T, ...]."""
+
+Images = Float[Tensor, "task image channel height width"]
+
+TASKS_SIDE_BY_SIDE, IMAGES_SIDE_BY_SIDE = 8, 640
+"""At most so many tasks are learned side by side, and tasks of so many images: their activations are kept together."""
+
+QUERIES_AT_ONCE = 75
+"""Side by side pays for support sets, whose kernels are small; more queries at once than these would leave caches."""
 
 
-def gradient_descent(
-    loss: Callable[[dict[str, Tensor]], Tensor],
-    weights: dict[str, Tensor],
-    learning_rate: float,
-    steps: int,
-    second_order: bool,
-) -> dict[str, Tensor]:
-    """`steps` updates w <- w - learning_rate * d loss / d w, as new tensors that still depend on `weights`.
+class InnerLoop(Method):
+    """A network of backbone and linear head whose initial weights are meta-learned.
 
-    With `second_order` the gradients themselves can be differentiated again; without it they count as constants
-    (the first-order approximation of Finn et al. 2017, section 5.2). The update is in float32.
+    Batch normalisation uses the statistics of the batch at hand in training, as in the code of MAML's authors: a query
+    is normalised together with the other queries of its task. At test the same weights can be used that way
+    (transductive), or with the statistics of the support set under the adapted weights (inductive), as a served
+    classifier must.
+
+    The linear layer has one row for each class of training. A task with fewer classes takes the first rows, one with
+    more takes them again from the start; no paper has such a case.
+
+    Tasks are learned side by side, as channel groups of one network: see `fewshot.backbones.layers`.
     """
-    for _ in range(steps):
-        gradients = torch.autograd.grad(loss(weights), list(weights.values()), create_graph=second_order)
-        weights = {
-            name: torch.sub(weight, gradient, alpha=learning_rate)
-            for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
-        }
-    return weights
+
+    def __init__(self, backbone: Backbone, way: int, settings: InnerLoopSettings) -> None:
+        """`way` is that of the training episodes.
+
+        Raises UsageError when tasks shall be grouped, but the backbone has layers that can't.
+        """
+        super().__init__()
+        if settings.backend == "grouped" and not computes_groups(backbone):
+            raise UsageError("method.backend=grouped: this backbone has layers that compute one task only; use loop")
+        # torch has one random generator for all threads, whose numbers would go to whoever comes first.
+        self.parts_are_independent = not backbone.is_random
+        self.grouped = settings.backend != "loop" and computes_groups(backbone)
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.out_features, way)
+        frozen = not any(parameter.requires_grad for parameter in backbone.parameters())
+        norms = [layer for layer in backbone.modules() if isinstance(layer, nn.BatchNorm2d)]
+        self._norms = [] if frozen else norms
+        for norm in norms:
+            norm.momentum = 1.0  # a pass in training mode leaves exactly its own statistics in the buffers
+        self.settings = settings
+        both: tuple[BatchNorm, ...] = ("inductive", "transductive")
+        self.batch_norm_modes = both if settings.batch_norm == "inductive" else both[::-1]
+
+    @abstractmethod
+    def update(self, tasks: int, weights: Weights, gradients: Weights, step: int) -> Weights:
+        """The weights of so many tasks after inner step `step`, counted from 0. `gradients` have the same names."""
+
+    def start(self, images: Images, labels: Int64[Tensor, "image"], way: int) -> Weights:
+        """The weights before the first step, of each task: here the same for all."""
+        return {name: self.stacked(name, weight, len(images), way) for name, weight in self.base().items()}
+
+    def base(self) -> dict[str, nn.Parameter]:
+        """The parameters of the network that learns the tasks, without those that only the outer loop knows."""
+        return {name: weight for name, weight in self.named_parameters() if name.startswith(("backbone.", "head."))}
+
+    def adapts(self, name: str) -> bool:
+        """Whether the inner loop changes these weights; those of a frozen backbone it leaves."""
+        return self.get_parameter(name).requires_grad
+
+    def tasks_at_once(self, images_of_a_task: int) -> int:
+        if not self.grouped:
+            return 1
+        return max(1, min(TASKS_SIDE_BY_SIDE, IMAGES_SIDE_BY_SIDE // images_of_a_task))
+
+    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
+        """Cross-entropy of the queries under the adapted weights (MAML, algorithm 2, line 10)."""
+        logits = []
+        for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
+            images, labels = flat(part.support)
+            *_, adapted = self.adapt(images, labels, self.settings.inner_steps, self.order(progress))
+            queries = part.query.flatten(1, 2)
+            logits += [self.classify(*some, self.settings.inner_steps) for some in in_parts(adapted, queries)]
+        return outcome(torch.cat(logits), batch)
+
+    def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm) -> Float[Tensor, "task queries way"]:
+        logits = []
+        for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
+            learned = self._learn(*flat(part.support), batch_norm)
+            logits += [self._answer(*some, batch_norm) for some in in_parts(learned, part.query.flatten(1, 2))]
+        return torch.cat(logits)
+
+    def fit(self, support: Support) -> Head:
+        labels = labels_of([len(images) for images in support], support[0].device)
+        return Head(len(support), self._learn(torch.cat(list(support))[None], labels, self.batch_norm_modes[0]))
+
+    def predict(self, head: Head, query: Float[Tensor, "query channel height width"]) -> Float[Tensor, "query way"]:
+        return self._answer(head.tensors, query[None], self.batch_norm_modes[0])[0]
+
+    def order(self, progress: float) -> int:
+        """1 where the meta-gradient takes the inner gradients as constants, 2 where it goes through them."""
+        settings = self.settings
+        early = settings.order == "annealed" and progress < settings.first_order_share
+        return 1 if settings.order == "first" or early else 2
+
+    def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> list[Weights]:
+        """The inner loop on each task's support set: the weights before it and after each step.
+
+        `order` is that of `descend`.
+        """
+        start = self.start(images, labels, int(labels[-1]) + 1)
+        adapted = {name: weight for name, weight in start.items() if self.adapts(name)}
+
+        def support_loss(weights: Weights, step: int) -> Tensor:
+            return loss_of_tasks(self.classify(start | weights, images, step), labels)
+
+        path = descend(support_loss, adapted, partial(self.update, len(images)), steps, order)
+        return [start | weights for weights in path]
+
+    def classify(
+        self, tensors: Weights, images: Images, step: int, batch_statistics: bool = True
+    ) -> Float[Tensor, "task image way"]:
+        """Logits of each task's images under its own weights, after `step` inner steps."""
+        return linear(tensors, self.features(tensors, images, step, batch_statistics))
+
+    def features(
+        self, tensors: Weights, images: Images, step: int, batch_statistics: bool = True
+    ) -> Float[Tensor, "task image feature"]:
+        """Embeddings of each task's images. Batch statistics are left in buffers that are given."""
+        self.backbone.train(self.training)  # what drops something at random does so in training only
+        for norm in self._norms:
+            norm.train(batch_statistics)
+        if batch_statistics:
+            tensors = self.fresh_buffers(len(images)) | tensors
+        of_backbone = {name.removeprefix("backbone."): t for name, t in tensors.items() if name.startswith("backbone.")}
+        side_by_side = images.transpose(0, 1).flatten(1, 2)  # image, task x channel, height, width
+        features: Tensor = functional_call(self.backbone, of_backbone, side_by_side)
+        of_task: Tensor = features.unflatten(1, (len(images), -1)).transpose(0, 1)
+        return of_task
+
+    def stacked(self, name: str, tensor: Tensor, tasks: int, way: int) -> Tensor:
+        """What all tasks share, once for each of them; of the head's rows as many as the task has classes."""
+        if name.startswith("head."):
+            tensor = tensor[torch.arange(way, device=tensor.device) % len(tensor)]
+        return torch.cat([tensor] * tasks)
+
+    def fresh_buffers(self, tasks: int) -> Weights:
+        """Copies of the running statistics, to be thrown away: tasks never share them."""
+        buffers = {f"backbone.{name}": buffer for name, buffer in self.backbone.named_buffers()}
+        return {name: torch.cat([b] * tasks) if b.dim() else b.clone() for name, b in buffers.items()}
+
+    def _learn(self, support: Images, labels: Int64[Tensor, "image"], batch_norm: BatchNorm) -> Weights:
+        """Adapted weights; for inductive use also batch-norm buffers with the support set's statistics under them."""
+        *_, learned = self.adapt(support, labels, self.settings.inner_steps_test, order=0)
+        learned = {name: weight.detach() for name, weight in learned.items()}
+        if batch_norm == "inductive":
+            learned |= self.fresh_buffers(len(support))
+            with torch.no_grad():
+                self.features(learned, support, self.settings.inner_steps_test)
+        return learned
+
+    def _answer(self, learned: Weights, query: Images, batch_norm: BatchNorm) -> Float[Tensor, "task query way"]:
+        return self.classify(learned, query, self.settings.inner_steps_test, batch_norm == "transductive")
+
+
+def descend(
+    loss: Callable[[Weights, int], Tensor],
+    weights: Weights,
+    update: Callable[[Weights, Weights, int], Weights],
+    steps: int,
+    order: int,
+) -> list[Weights]:
+    """The weights before and after each of `steps` updates by the gradient of `loss(weights, step)`.
+
+    Of order 2 they depend on the first weights through the updates and the gradients, of order 1 through the updates
+    alone (the first-order approximation of Finn et al. 2017, section 5.2), of order 0 not at all.
+    """
+    if order == 0:
+        weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+    path = [weights]
+    for step in range(steps):
+        with torch.enable_grad():
+            # Nodes of their own: where one of the first weights is made from others, each still counts by itself.
+            at = {name: weight.view_as(weight) for name, weight in weights.items()}
+            value = loss(at, step)
+        gradients = torch.autograd.grad(value, list(at.values()), create_graph=order == 2, materialize_grads=True)
+        named = dict(zip(weights, gradients, strict=True))
+        with torch.set_grad_enabled(order > 0):
+            weights = update(weights, named, step)
+        if order == 0:
+            weights = {name: weight.requires_grad_() for name, weight in weights.items()}
+        path.append(weights)
+    return path
+
+
+def loss_of_tasks(logits: Float[Tensor, "task image way"], labels: Int64[Tensor, "image"]) -> Float[Tensor, ""]:
+    """The sum over tasks of the mean cross-entropy: as each has weights of its own, their gradients don't mix."""
+    return cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits))) * len(logits)
+
+
+def linear(weights: Weights, features: Float[Tensor, "task image feature"]) -> Float[Tensor, "task image way"]:
+    """The logits of the linear head of each task."""
+    rows, biases = (weights[name].unflatten(0, (len(features), -1)) for name in ("head.weight", "head.bias"))
+    logits: Tensor = full_precision(features @ rows.transpose(1, 2)) + biases[:, None]
+    return logits
+
+
+def flat(
+    support: Float[Tensor, "task way shot channel height width"],
+) -> tuple[Images, Int64[Tensor, "image"]]:
+    """The support images of each task in one axis, and the class of each."""
+    way, shot = support.shape[1:3]
+    return support.flatten(1, 2), torch.arange(way, device=support.device).repeat_interleave(shot)
+
+
+def in_parts(weights: Weights, queries: Images) -> list[tuple[Weights, Tensor]]:
+    """The tasks' weights and queries in parts of at most QUERIES_AT_ONCE queries, or of one task."""
+    total, size = len(queries), max(1, QUERIES_AT_ONCE // queries.shape[1])
+    parts = queries.split(size)
+    of_parts = {
+        # What is no stack, the counter of a batch normalisation, goes to every part.
+        name: weight.split([len(weight) // total * len(part) for part in parts]) if weight.dim() else [weight] * total
+        for name, weight in weights.items()
+    }
+    return [({name: of[place] for name, of in of_parts.items()}, part) for place, part in enumerate(parts)]

@@ -1,107 +1,161 @@
-"""What every method keeps to. A new method is tested by standing in this table."""
+"""What every method keeps to, on every backbone. A new method is tested by standing in `fewshot.methods.BUILDERS`."""
+
+from itertools import product
 
 import pytest
 import torch
 
 from fewshot.config import Settings, settings_from
 from fewshot.data.images import EpisodeBatch
-from fewshot.methods import build_method
+from fewshot.method_settings import METHODS
+from fewshot.methods import BUILDERS, build_method
 from fewshot.methods.contract import Method
 
-CASES = {
-    "protonet-pool": {"method": {"name": "protonet"}, "backbone": {"form": "pool"}},
-    "protonet-strided": {"method": {"name": "protonet"}, "backbone": {"form": "strided"}},
-    "maml-pool": {"method": {"name": "maml"}, "backbone": {"form": "pool"}},
-    "maml-strided": {"method": {"name": "maml"}, "backbone": {"form": "strided"}},
-    "maml-loop": {"method": {"name": "maml", "backend": "loop"}, "backbone": {"form": "strided"}},
-    "fomaml-strided": {"method": {"name": "maml", "order": "first"}, "backbone": {"form": "strided"}},
+CLASSES = 30
+"""Of the training part."""
+
+VARIANTS: dict[str, dict[str, object]] = {
+    **{name: {"name": name} for name in METHODS},
+    "fomaml": {"name": "maml", "order": "first"},
+    "maml-loop": {"name": "maml", "backend": "loop"},
+    "matching-full-context": {"name": "matching", "full_context": True},
+    "reptile": {"name": "reptile", "inner_steps_test": 10},
 }
+BACKBONES: dict[str, dict[str, object]] = {
+    "pool": {"form": "pool", "channels": 8},
+    "strided": {"form": "strided", "channels": 8},
+    "relation": {"form": "relation", "channels": 8},
+    "resnet12": {"name": "resnet12", "channels": [8, 8, 8, 8]},
+    "torchvision": {"name": "torchvision", "network": "shufflenet_v2_x0_5", "size": 64},
+}
+ON_EVERY_BACKBONE = [f"{method} on {backbone}" for method, backbone in product(VARIANTS, BACKBONES)]
+ON_ONE_BACKBONE = [f"{method} on strided" for method in VARIANTS]
 
 
-@pytest.fixture(params=list(CASES))
-def settings(request: pytest.FixtureRequest) -> Settings:
-    values = {key: dict(value) for key, value in CASES[request.param].items()}
-    values["backbone"]["channels"] = 8  # type: ignore[assignment]
-    return settings_from(values | {"train": {"episode": "4w1s3q"}})
+def settings_of(case: str) -> Settings:
+    method, _, backbone = case.partition(" on ")
+    return settings_from({"method": VARIANTS[method], "backbone": BACKBONES[backbone], "train": {"episode": "4w1s3q"}})
 
 
-@pytest.fixture
-def method(settings: Settings) -> Method:
-    return build_method(settings, (1, 28, 28)).eval()
+def build(case: str) -> Method:
+    return build_method(settings_of(case), (1, 28, 28), CLASSES).eval()
 
 
 def easy_tasks(number: int = 3, way: int = 4, shot: int = 1, query: int = 3, seed: int = 0) -> EpisodeBatch:
     """Classes that differ in where their bright square lies; a method that learns at all tells them apart."""
     generator = torch.Generator().manual_seed(seed)
     images = 0.1 * torch.rand(number, way, shot + query, 1, 28, 28, generator=generator)
+    classes = torch.stack([torch.randperm(16, generator=generator)[:way] for _ in range(number)])
     for task in range(number):
-        places = torch.randperm(16, generator=generator)[:way]
-        for place, of_class in zip(places.tolist(), images[task], strict=True):
+        for place, of_class in zip(classes[task].tolist(), images[task], strict=True):
             row, column = divmod(place, 4)
             of_class[..., 7 * row : 7 * row + 7, 7 * column : 7 * column + 7] += 0.8
-    return EpisodeBatch(images[:, :, :shot], images[:, :, shot:])
+    return EpisodeBatch(images[:, :, :shot], images[:, :, shot:], classes)
 
 
-def test_a_batch_of_tasks_equals_batches_of_one(method: Method) -> None:
-    batch = easy_tasks(number=8)
+def test_every_method_has_settings_and_is_tested() -> None:
+    assert set(BUILDERS) == set(METHODS) == {str(variant["name"]) for variant in VARIANTS.values()}
+
+
+@pytest.mark.parametrize("case", ON_EVERY_BACKBONE)
+def test_a_batch_of_tasks_equals_batches_of_one_and_the_answers_of_heads(case: str) -> None:
+    method, batch = build(case), easy_tasks(number=3)
     for mode in method.batch_norm_modes:
-        together = method.logits(batch, mode)
+        together = method.logits(batch, mode).detach()
         for task, alone in enumerate(batch.split(1)):
-            torch.testing.assert_close(method.logits(alone, mode)[0], together[task], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(method.logits(alone, mode)[0], together[task], rtol=1e-3, atol=1e-3)
+    expected = method.logits(batch, method.batch_norm_modes[0]).detach()
+    for task in range(2):
+        head = method.fit(list(batch.support[task]))
+        logits = method.predict(head, batch.query[task].flatten(0, 1)).detach()
+        torch.testing.assert_close(logits, expected[task], rtol=1e-3, atol=1e-3)
 
 
-def test_inductive_answers_survive_a_shuffle_of_the_queries(method: Method) -> None:
-    batch = easy_tasks()
+@pytest.mark.parametrize("case", ON_EVERY_BACKBONE)
+def test_gradient_reaches_every_parameter(case: str) -> None:
+    method = build(case).train()
+    torch.manual_seed(0)
+    # Noise, of which no method knows the class: a loss of exactly zero would have no gradient.
+    batch = EpisodeBatch(torch.rand(3, 4, 1, 1, 28, 28), torch.rand(3, 4, 3, 1, 28, 28), torch.arange(12).view(3, 4))
+    for progress in (0.0, 1.0):  # some have stages
+        method.loss(batch, progress).loss.backward()
+    missing = [
+        name
+        for name, parameter in method.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.abs().sum() > 0)
+    ]
+    # What a method leaves without a gradient is named here, with the reason.
+    unused = {
+        "protomaml": ["head.weight", "head.bias"],  # its head starts from class means
+        # Behind a last layer that begins at zero.
+        "metalearner": ["meta_learner.0.weight", "meta_learner.0.bias"],
+    }
+    assert missing == unused.get(case.partition(" on ")[0], [])
+
+
+@pytest.mark.parametrize("case", ON_ONE_BACKBONE)
+def test_inductive_answers_survive_other_and_shuffled_queries(case: str) -> None:
+    method, batch = build(case), easy_tasks()
     order = torch.tensor([2, 0, 1])
     logits = method.logits(batch, "inductive").unflatten(1, (4, 3))
     shuffled = method.logits(EpisodeBatch(batch.support, batch.query[:, :, order]), "inductive").unflatten(1, (4, 3))
-    torch.testing.assert_close(shuffled, logits[:, :, order], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(shuffled, logits[:, :, order], rtol=1e-3, atol=1e-3)
+    fewer = method.logits(EpisodeBatch(batch.support, batch.query[:, :, :1]), "inductive")
+    torch.testing.assert_close(fewer, logits[:, :, 0], rtol=1e-3, atol=1e-3)
 
 
-def test_heads_answer_as_the_batch_does(method: Method) -> None:
-    batch = easy_tasks(number=2)
-    expected = method.logits(batch, method.batch_norm_modes[0])
-    for task in range(2):
-        head = method.fit(list(batch.support[task]))
-        logits = method.predict(head, batch.query[task].flatten(0, 1))
-        torch.testing.assert_close(logits.detach(), expected[task].detach(), rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("case", ON_ONE_BACKBONE)
+def test_permuted_classes_permute_the_answers(case: str) -> None:
+    if case.startswith("matching-full-context"):
+        pytest.skip("an LSTM reads the support set in an order")
+    method, batch = build(case), easy_tasks(shot=2)
+    if hasattr(method, "head"):  # rows that differ before a task is learned know an order
+        torch.nn.init.zeros_(method.head.weight)
+        torch.nn.init.zeros_(method.head.bias)
+    order = torch.tensor([2, 0, 3, 1])
+    logits = method.logits(batch, "inductive").unflatten(1, (4, 3))
+    permuted = method.logits(EpisodeBatch(batch.support[:, order], batch.query[:, order]), "inductive")
+    torch.testing.assert_close(permuted.unflatten(1, (4, 3)), logits[:, order][..., order], rtol=1e-3, atol=1e-3)
 
 
-def test_support_sets_may_be_uneven(method: Method) -> None:
-    support = easy_tasks(number=1, shot=3).support[0]
-    head = method.fit([support[0], support[1, :1], support[2, :2]])
-    assert head.way == 3
-    assert method.predict(head, support[3]).shape == (3, 3)
+@pytest.mark.parametrize("case", ON_ONE_BACKBONE)
+def test_way_and_shot_may_differ_from_training_and_from_class_to_class(case: str) -> None:
+    method = build(case)
+    support = easy_tasks(number=1, way=6, shot=3).support[0]
+    head = method.fit([support[0], support[1, :1], support[2, :2], support[3], support[4, :1]])
+    assert head.way == 5
+    answers = method.predict(head, support[5])
+    assert answers.shape == (3, 5)
+    assert answers.isfinite().all()
 
 
-def test_learns_an_easy_family_of_tasks_in_seconds(settings: Settings) -> None:
-    method = build_method(settings, (1, 28, 28))
-    optimizer = torch.optim.Adam(method.parameters(), lr=3e-3)
-    for step in range(60):
+@pytest.mark.parametrize("case", ON_ONE_BACKBONE)
+def test_learns_an_easy_family_of_tasks_in_seconds(case: str) -> None:
+    settings = settings_of(case)
+    method = build_method(settings, (1, 28, 28), CLASSES)
+    optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=3e-3)
+    steps = 150 if settings.method.name in ("reptile", "metaoptnet", "metalearner") else 60
+    for step in range(steps):
         optimizer.zero_grad()
         method.train()
-        method.loss(easy_tasks(seed=step)).loss.backward()
+        method.loss(easy_tasks(seed=step), step / steps).loss.backward()
         optimizer.step()
     method.eval()
+    method.settle(easy_tasks(seed=0).support.flatten(0, 2))
     batch = easy_tasks(number=20, seed=1000)
     answers = method.logits(batch, method.batch_norm_modes[0]).argmax(-1)
     assert (answers == batch.labels).float().mean() > 0.9
 
 
-def test_initial_weights_depend_on_the_seed_alone(settings: Settings) -> None:
+@pytest.mark.parametrize("case", ON_ONE_BACKBONE)
+def test_initial_weights_depend_on_the_seed_alone(case: str) -> None:
+    settings = settings_of(case)
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    first = build_method(settings, (1, 28, 28)).state_dict()
+    first = build_method(settings, (1, 28, 28), CLASSES).state_dict()
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(2)
-    second = build_method(settings, (1, 28, 28)).state_dict()
-    other = build_method(settings.model_copy(update={"seed": 1}), (1, 28, 28)).state_dict()
+    second = build_method(settings, (1, 28, 28), CLASSES).state_dict()
+    other = build_method(settings.model_copy(update={"seed": 1}), (1, 28, 28), CLASSES).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
-
-
-def test_gradient_reaches_every_parameter(settings: Settings) -> None:
-    method = build_method(settings, (1, 28, 28))
-    method.train()
-    method.loss(easy_tasks()).loss.backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in method.parameters())

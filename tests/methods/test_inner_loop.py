@@ -1,4 +1,4 @@
-"""MAML: its meta-gradient against finite differences, and the laws it obeys."""
+"""The methods with an inner loop: meta-gradients against finite differences, and the laws they obey."""
 
 import pytest
 import torch
@@ -6,18 +6,45 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from fewshot.config import MAMLSettings
+from fewshot.backbones.contract import Backbone
+from fewshot.config import settings_from
 from fewshot.data.images import EpisodeBatch
 from fewshot.errors import UsageError
-from fewshot.methods.inner_loop import gradient_descent
-from fewshot.methods.maml import MAML
+from fewshot.methods import BUILDERS, Given
+from fewshot.methods.contract import Outcome
+from fewshot.methods.inner_loop import InnerLoop, descend, flat
+from fewshot.methods.mamlpp import MAMLPlusPlus
+from fewshot.methods.metalearner import LearnedOptimizer, log_scaled
+from fewshot.methods.metasgd import MetaSGD
+
+SECOND_ORDER = ["maml", "anil", "protomaml", "metasgd", "maml++", "metalearner"]
+FAMILY = [*SECOND_ORDER, "reptile"]
 
 
-def tiny_maml(way: int = 3, **settings: object) -> MAML:
-    """A MAML over a smooth net of about 60 weights in float64, with batch normalisation."""
+class Tiny(Backbone):
+    """A smooth network of 36 weights, with batch normalisation, for images of 4x4."""
+
+    map_shape = (2, 2, 2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.Tanh())
+
+    def maps(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.layers(images)
+        return maps
+
+
+def tiny(name: str = "maml", way: int = 3, **settings: object) -> InnerLoop:
+    """A method over `Tiny` in float64, all its weights a little away from where they start."""
     torch.manual_seed(0)
-    backbone = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.Tanh(), nn.Flatten(1))
-    return MAML(backbone, 8, way, MAMLSettings(**settings)).double()  # type: ignore[arg-type]
+    of_method = settings_from({"method": {"name": name, **settings}}).method
+    method = BUILDERS[name](Given(Tiny(), of_method, way, 1)).double()
+    assert isinstance(method, InnerLoop)
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    return method
 
 
 def tasks(number: int = 2, way: int = 3, shot: int = 2, query: int = 3) -> EpisodeBatch:
@@ -27,75 +54,78 @@ def tasks(number: int = 2, way: int = 3, shot: int = 2, query: int = 3) -> Episo
     return EpisodeBatch(images[:, :, :shot], images[:, :, shot:])
 
 
-def meta_gradient(maml: MAML) -> dict[str, Tensor]:
-    maml.zero_grad()
-    maml.loss(tasks()).loss.backward()
-    return {name: parameter.grad.clone() for name, parameter in maml.named_parameters() if parameter.grad is not None}
+def meta_gradient(method: InnerLoop, progress: float = 1.0) -> dict[str, Tensor]:
+    learned = {name: parameter for name, parameter in method.named_parameters() if parameter.requires_grad}
+    loss = method.loss(tasks(), progress).loss
+    return dict(zip(learned, torch.autograd.grad(loss, list(learned.values()), materialize_grads=True), strict=True))
 
 
-def finite_differences(maml: MAML, step: float = 1e-6) -> dict[str, Tensor]:
+def finite_differences(method: InnerLoop, progress: float = 1.0, step: float = 1e-6) -> dict[str, Tensor]:
     gradient = {}
-    for name, parameter in maml.named_parameters():
-        slope = torch.zeros_like(parameter)
+    for name, parameter in method.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        slope, flat_parameter = torch.zeros(parameter.numel(), dtype=torch.float64), parameter.data.view(-1)
         for place in range(parameter.numel()):
-            flat = parameter.data.view(-1)
-            kept = float(flat[place])
+            kept = float(flat_parameter[place])
             values = []
             for shifted in (kept + step, kept - step):
-                flat[place] = shifted
-                values.append(maml.loss(tasks()).loss.item())
-            flat[place] = kept
-            slope.view(-1)[place] = (values[0] - values[1]) / (2 * step)
-        gradient[name] = slope
+                flat_parameter[place] = shifted
+                values.append(method.loss(tasks(), progress).loss.item())
+            flat_parameter[place] = kept
+            slope[place] = (values[0] - values[1]) / (2 * step)
+        gradient[name] = slope.view_as(parameter)
     return gradient
 
 
-@pytest.mark.parametrize("inner_steps", [1, 3])
-def test_meta_gradient_equals_finite_differences(inner_steps: int) -> None:
-    maml = tiny_maml(inner_steps=inner_steps)
-    expected = finite_differences(maml)
-    for name, gradient in meta_gradient(maml).items():
-        torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-8)
+@pytest.mark.parametrize("name", SECOND_ORDER)
+def test_meta_gradient_equals_finite_differences(name: str) -> None:
+    steps = {"inner_steps": 3, "inner_steps_test": 3, "inner_learning_rate": 0.2, "order": "second"}
+    method = tiny(name, **steps)
+    progress = 0.05 if name == "maml++" else 1.0  # while it has a loss after every step
+    expected = finite_differences(method, progress)
+    for parameter, gradient in meta_gradient(method, progress).items():
+        torch.testing.assert_close(gradient, expected[parameter], rtol=1e-4, atol=1e-8)
 
 
-def test_first_order_differs_from_second_but_not_in_the_loss() -> None:
-    second, first = tiny_maml(order="second"), tiny_maml(order="first")
+@pytest.mark.parametrize("name", SECOND_ORDER)
+def test_first_order_differs_from_second_but_not_in_the_loss(name: str) -> None:
+    settings = {"inner_learning_rate": 0.4, "inner_steps": 2, "inner_steps_test": 2}
+    second, first = tiny(name, order="second", **settings), tiny(name, order="first", **settings)
     assert second.loss(tasks()).loss.item() == first.loss(tasks()).loss.item()
-    name = "backbone.0.weight"
-    assert not torch.allclose(meta_gradient(second)[name], meta_gradient(first)[name], rtol=1e-2)
+    weight = "backbone.layers.0.weight"
+    assert not torch.allclose(meta_gradient(second)[weight], meta_gradient(first)[weight], rtol=1e-2)
+
+
+def test_annealed_order_is_first_then_second() -> None:
+    annealed, first, second = (tiny(order=order) for order in ("annealed", "first", "second"))
+    weight = "backbone.layers.0.weight"
+    for progress, expected in ((0.0, first), (0.29, first), (0.3, second), (1.0, second)):
+        torch.testing.assert_close(meta_gradient(annealed, progress)[weight], meta_gradient(expected)[weight])
 
 
 def test_first_order_gradient_is_that_of_the_query_loss_at_the_adapted_weights() -> None:
-    maml = tiny_maml(order="first", inner_steps=2)
+    maml = tiny(order="first", inner_steps=2)
     batch = tasks(number=1)
-    adapted = maml._adapt(batch.support.flatten(1, 2), torch.tensor([0, 0, 1, 1, 2, 2]), 2, meta=False)
+    *_, adapted = maml.adapt(*flat(batch.support), 2, order=0)
     adapted = {name: weight.detach().requires_grad_() for name, weight in adapted.items()}
-    loss = cross_entropy(maml._forward(adapted, batch.query.flatten(1, 2))[0], batch.labels[0])
+    loss = cross_entropy(maml.classify(adapted, batch.query.flatten(1, 2), 2)[0], batch.labels[0])
     expected = dict(zip(adapted, torch.autograd.grad(loss, list(adapted.values())), strict=True))
     maml.loss(batch).loss.backward()
     for name, parameter in maml.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name])
 
 
-def test_zero_inner_steps_adapt_nothing() -> None:
-    maml = tiny_maml(inner_steps_test=0)
-    head = maml.fit(list(tasks().support[0]))
-    for name, parameter in maml.named_parameters():
-        torch.testing.assert_close(head.tensors[name], parameter.detach(), rtol=0, atol=0)
-
-
-def test_inductive_answers_do_not_depend_on_other_queries() -> None:
-    maml, batch = tiny_maml(), tasks(number=1)
-    together = maml.logits(batch, "inductive")[0]
-    alone = maml.logits(EpisodeBatch(batch.support, batch.query[:, :, :1]), "inductive")[0]
-    torch.testing.assert_close(alone, together[:: batch.query.shape[2]])
-    mixed = maml.logits(batch, "transductive")[0]
-    alone = maml.logits(EpisodeBatch(batch.support, batch.query[:, :, :1]), "transductive")[0]
-    assert not torch.allclose(alone, mixed[:: batch.query.shape[2]])
+@pytest.mark.parametrize("name", ["maml", "anil", "metasgd", "metalearner", "reptile"])
+def test_zero_inner_steps_adapt_nothing(name: str) -> None:
+    method = tiny(name, inner_steps_test=0)
+    head = method.fit(list(tasks().support[0]))
+    for parameter, weight in method.base().items():
+        torch.testing.assert_close(head.tensors[parameter], weight.detach(), rtol=0, atol=0)
 
 
 def test_running_statistics_are_never_touched() -> None:
-    maml = tiny_maml()
+    maml = tiny()
     before = {name: buffer.clone() for name, buffer in maml.named_buffers()}
     maml.loss(tasks()).loss.backward()
     maml.logits(tasks(), "inductive")
@@ -103,39 +133,166 @@ def test_running_statistics_are_never_touched() -> None:
         torch.testing.assert_close(buffer, before[name], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("way", [2, 3, 7])
-def test_way_may_differ_from_training(way: int) -> None:
-    logits = tiny_maml(way=3).logits(tasks(way=way), "inductive")
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("way", [2, 7])
+def test_way_may_differ_from_training(name: str, way: int) -> None:
+    logits = tiny(name, way=3).logits(tasks(way=way), "inductive")
     assert logits.shape == (2, way * 3, way)
     assert logits.isfinite().all()
 
 
+@pytest.mark.parametrize("name", FAMILY)
+def test_transductive_answers_depend_on_other_queries(name: str) -> None:
+    method, batch = tiny(name), tasks(number=1)
+    together = method.logits(batch, "transductive")[0]
+    alone = method.logits(EpisodeBatch(batch.support, batch.query[:, :, :1]), "transductive")[0]
+    assert not torch.allclose(alone, together[:: batch.query.shape[2]])
+
+
 def test_a_backbone_of_other_layers_learns_tasks_one_by_one_and_cannot_be_told_to_group_them() -> None:
-    assert tiny_maml().tasks_at_once(15) == 1
+    assert tiny().tasks_at_once(15) == 1
     with pytest.raises(UsageError, match=r"method\.backend=grouped.*use loop"):
-        tiny_maml(backend="grouped")
+        tiny(backend="grouped")
 
 
-def test_gradient_descent_by_hand() -> None:
-    # d/dw (w - 3)^2 = 2 (w - 3); from w = 1 at rate 0.25: 1 + 1 = 2, then 2 + 0.5 = 2.5.
-    start = {"w": torch.tensor(1.0, requires_grad=True)}
-    assert gradient_descent(lambda w: (w["w"] - 3).square(), start, 0.25, 2, True)["w"].item() == 2.5
-
-
-@pytest.mark.parametrize(("second_order", "slope"), [(True, 0.25), (False, 1.0)])
-def test_gradient_through_gradient_descent(second_order: bool, slope: float) -> None:
-    # Each step halves the distance to 3, so d w2 / d w0 = 1/4; in first order the steps count as constants.
-    start = torch.tensor(1.0, requires_grad=True)
-    end = gradient_descent(lambda w: (w["w"] - 3).square(), {"w": start}, 0.25, 2, second_order)["w"]
-    assert float(torch.autograd.grad(end, start)[0]) == slope
-
-
-def test_served_head_answers_as_evaluation_does() -> None:
-    maml, batch = tiny_maml(), tasks(number=1)
+def test_served_head_answers_as_the_network_does() -> None:
+    maml, batch = tiny(), tasks(number=1)
     head = maml.fit(list(batch.support[0]))
     expected = maml.logits(batch, "inductive")[0]
-    torch.testing.assert_close(maml.predict(head, batch.query[0].flatten(0, 1)), expected)
     network = nn.ModuleDict({"backbone": maml.backbone, "head": maml.head}).eval()
     network.forward = lambda images: network["head"](network["backbone"](images))
     direct = functional_call(network, head.tensors, batch.query[0].flatten(0, 1))
     torch.testing.assert_close(direct, expected)
+
+
+def descended(order: int) -> tuple[Tensor, Tensor]:
+    """Two steps of rate 0.25 on (w - 3)^2 from w = 1, each of which halves the distance to 3."""
+    start = torch.tensor(1.0, requires_grad=True)
+    path = descend(
+        lambda w, step: (w["w"] - 3).square(), {"w": start}, lambda w, g, step: {"w": w["w"] - 0.25 * g["w"]}, 2, order
+    )
+    assert [float(weights["w"].detach()) for weights in path] == [1.0, 2.0, 2.5]
+    return start, path[-1]["w"]
+
+
+@pytest.mark.parametrize(("order", "slope"), [(2, 0.25), (1, 1.0)])
+def test_gradient_through_gradient_descent(order: int, slope: float) -> None:
+    start, end = descended(order)  # in first order the gradients count as constants
+    assert float(torch.autograd.grad(end, start)[0]) == slope
+
+
+def test_descent_of_order_zero_leads_nowhere_back() -> None:
+    start, end = descended(0)
+    assert torch.autograd.grad(end, start, allow_unused=True) == (None,)
+
+
+def test_anil_leaves_the_encoder_as_it_was_and_still_teaches_it() -> None:
+    anil = tiny("anil", inner_steps=3)
+    *_, adapted = anil.adapt(*flat(tasks(number=1).support), 3, order=2)
+    for name, weight in anil.base().items():
+        same = torch.equal(adapted[name], weight)
+        assert same if name.startswith("backbone.") else not same
+    assert meta_gradient(anil)["backbone.layers.0.weight"].abs().sum() > 0
+
+
+def test_proto_maml_without_steps_is_a_prototypical_network() -> None:
+    method, batch = tiny("protomaml", inner_steps_test=0), tasks(number=1)
+    support, query = batch.support.flatten(1, 2), batch.query.flatten(1, 2)
+    start = method.start(*flat(batch.support), 3)
+    means = method.features(start, support, 0).unflatten(1, (3, 2)).mean(2)
+    distances = torch.cdist(method.features(start, query, 0), means).square()
+    torch.testing.assert_close(method.logits(batch, "transductive").log_softmax(-1), (-distances).log_softmax(-1))
+
+
+def test_in_proto_maml_the_head_counts_by_itself_once_it_is_made() -> None:
+    method, batch = tiny("protomaml", inner_learning_rate=0.3), tasks(number=1)
+    images, labels = flat(batch.support)
+    start, adapted = method.adapt(images, labels, 1, order=2)
+    free = {name: weight.detach().requires_grad_() for name, weight in start.items()}
+    loss = cross_entropy(method.classify(free, images, 0)[0], labels)
+    for (name, weight), gradient in zip(free.items(), torch.autograd.grad(loss, list(free.values())), strict=True):
+        torch.testing.assert_close(adapted[name].detach(), (weight - 0.3 * gradient).detach())
+
+
+def test_meta_sgd_with_equal_rates_is_maml_and_its_rates_may_be_negative() -> None:
+    maml, metasgd = tiny("maml"), tiny("metasgd")
+    assert isinstance(metasgd, MetaSGD)
+    metasgd.load_state_dict({**metasgd.state_dict(), **maml.state_dict()})
+    with torch.no_grad():
+        for rate in metasgd.rates:
+            rate.fill_(0.4)
+    torch.testing.assert_close(metasgd.loss(tasks()).loss, maml.loss(tasks()).loss)
+    assert [rate.shape for rate in metasgd.rates] == [weight.shape for weight in metasgd.base().values()]
+    with torch.no_grad():
+        metasgd.rates[0].fill_(-0.4)
+    assert metasgd.loss(tasks()).loss.isfinite()
+
+
+def test_the_learned_optimizer_begins_as_gradient_descent() -> None:
+    maml, learned = tiny("maml", inner_steps=2), tiny("metalearner", inner_steps=2, inner_learning_rate=0.4)
+    assert isinstance(learned, LearnedOptimizer)
+    learned.load_state_dict({**learned.state_dict(), **maml.state_dict()})
+    last = learned.meta_learner[2]
+    nn.init.zeros_(last.weight), nn.init.zeros_(last.bias)
+    torch.testing.assert_close(learned.loss(tasks()).loss, maml.loss(tasks()).loss)
+    # A factor of exp(log 2) is twice the rate.
+    last.bias.data[0] = torch.tensor(2.0).log()
+    twice = tiny("maml", inner_steps=2, inner_learning_rate=0.8)
+    twice.load_state_dict(maml.state_dict())
+    torch.testing.assert_close(learned.loss(tasks()).loss, twice.loss(tasks()).loss)
+
+
+def test_log_scale_keeps_the_sign_and_shrinks_orders_of_magnitude_to_steps() -> None:
+    scaled = log_scaled(torch.tensor([-1.0, -1e-2, 0.0, 1e-2, 1.0, 100.0]))
+    torch.testing.assert_close(scaled[4], torch.tensor(1.0))
+    torch.testing.assert_close(scaled[:2], -scaled[[4, 3]])
+    steps = scaled[3:].diff()
+    torch.testing.assert_close(steps[0], steps[1], rtol=0.02, atol=0)
+
+
+def test_maml_plus_plus_weighs_the_losses_of_the_steps() -> None:
+    method = tiny("maml++", inner_steps=4, inner_steps_test=4, multi_step_share=0.5)
+    assert isinstance(method, MAMLPlusPlus)
+    assert method.importance(0.0) == [0.25] * 4
+    assert method.importance(0.25) == [0.125] * 3 + [0.625]
+    assert method.importance(0.5) == [0.0] * 3 + [1.0]
+
+
+def test_maml_plus_plus_reads_the_statistics_of_the_last_entry_when_inductive() -> None:
+    method, batch = tiny("maml++", inner_steps=2, inner_steps_test=2), tasks()
+    method.train()
+    for _ in range(3):
+        method.loss(batch)
+    method.eval()
+    mean = method.get_buffer("mean_0")
+    assert mean.shape == (3, 2)
+    assert (mean != 0).all()  # each entry has learned
+    before = {mode: method.logits(batch, mode) for mode in method.batch_norm_modes}
+    mean[2] += 1
+    assert not torch.allclose(method.logits(batch, "inductive"), before["inductive"])
+    torch.testing.assert_close(method.logits(batch, "transductive"), before["transductive"])
+    mean[2] -= 1
+    mean[0] += 1
+    torch.testing.assert_close(method.logits(batch, "inductive"), before["inductive"])
+
+
+def test_maml_plus_plus_refuses_other_steps_at_test() -> None:
+    with pytest.raises(UsageError, match=r"both must be equal"):
+        tiny("maml++", inner_steps=2, inner_steps_test=3)
+
+
+def test_reptile_moves_towards_the_mean_of_the_adapted_weights() -> None:
+    method, batch = tiny("reptile", inner_learning_rate=0.01), tasks()
+    ends = [method.adapt(*flat(torch.cat([task.support, task.query], 2)), 5, order=0)[-1] for task in batch.split(1)]
+    outcome = method.loss(batch)
+    assert isinstance(outcome, Outcome)
+    outcome.loss.backward()
+    for name, weight in method.base().items():
+        mean = (ends[0][name] + ends[1][name]) / 2
+        torch.testing.assert_close(weight.grad, (weight - mean).detach())
+
+
+def test_reptile_takes_small_batches_with_classes_in_turn() -> None:
+    from fewshot.methods.reptile import _in_turn
+
+    assert _in_turn(torch.tensor([0, 0, 0, 1, 2, 2])).tolist() == [0, 3, 4, 1, 5, 2]

@@ -1,0 +1,33 @@
+"""What a network that embeds images must have."""
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module, ABC):
+    """A network from images to embeddings, which are its last feature maps, flattened or averaged over places."""
+
+    map_shape: tuple[int, int, int]
+    """(channel, height, width) of the last feature maps."""
+    averages = False
+    """Whether an embedding is the mean of the maps over height and width, instead of all their values."""
+
+    is_random = False
+    """Whether it drops something at random in training."""
+
+    @property
+    def out_features(self) -> int:
+        """The length of an embedding."""
+        channels, height, width = self.map_shape
+        return channels if self.averages else channels * height * width
+
+    @abstractmethod
+    def maps(self, images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image feature h w"]:
+        """The last feature maps of images."""
+
+    def forward(self, images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image feature"]:
+        """Embeddings of images."""
+        maps = self.maps(images)
+        return maps.mean((2, 3)) if self.averages else maps.flatten(1)

@@ -1,0 +1,101 @@
+"""Baseline and Baseline++ (Chen et al. 2019, "A closer look at few-shot classification"): a new last layer."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from fewshot.backbones.contract import Backbone
+from fewshot.method_settings import FineTuneSettings
+from fewshot.methods.contract import one_hot
+from fewshot.methods.pretrained import Pretrained
+
+COSINE_SCALE = 10.0
+"""What cosines are multiplied with to be logits."""
+
+
+class FineTuned(Pretrained):
+    """The fine-tuning stage (section 3.2).
+
+    For each task a new last layer is trained on the support set while the embedding stays. It starts where it favours
+    no class (from zero, or in Baseline++ from the mean of the support set) and sees the whole support set in each
+    step, where the authors start at random and take four images at a time: the same task then always gives the same
+    answer, and the order of classes and images can't matter.
+    """
+
+    def __init__(self, backbone: Backbone, classifier: nn.Module, settings: FineTuneSettings) -> None:
+        super().__init__(backbone, classifier)
+        self.settings = settings
+
+    def learn(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
+        wanted = one_hot(shots, support)
+        learned = [start.requires_grad_() for start in self._start(support.detach(), len(shots))]
+        inputs = support.detach()
+        momenta = [torch.zeros_like(weight) for weight in learned]
+        for _ in range(self.settings.steps):
+            with torch.enable_grad():
+                logits = self._logits(learned, inputs)
+                loss = -(wanted * logits.log_softmax(-1)).sum() / len(wanted)  # summed over tasks, which don't mix
+            gradients = torch.autograd.grad(loss, learned)
+            with torch.no_grad():
+                for weight, gradient, momentum in zip(learned, gradients, momenta, strict=True):
+                    # SGD as in the authors' code: momentum 0.9, dampening 0.9, weight decay 0.001.
+                    momentum.mul_(0.9).add_(gradient + 0.001 * weight, alpha=0.1)
+                    weight.sub_(momentum, alpha=self.settings.learning_rate)
+        return {f"layer.{place}": weight.detach() for place, weight in enumerate(learned)}
+
+    def answer(
+        self, learned: dict[str, Tensor], query: Float[Tensor, "task query feature"]
+    ) -> Float[Tensor, "task query way"]:
+        return self._logits([learned[name] for name in sorted(learned)], query)
+
+    @abstractmethod
+    def _start(self, support: Float[Tensor, "task image feature"], way: int) -> list[Tensor]:
+        """The layer's weights before the first step."""
+
+    @abstractmethod
+    def _logits(self, layer: list[Tensor], embedded: Float[Tensor, "task image feature"]) -> Tensor:
+        """What a layer says."""
+
+
+class Baseline(FineTuned):
+    """A linear layer, both for all training classes and for a task."""
+
+    def __init__(self, backbone: Backbone, classes: int, settings: FineTuneSettings) -> None:
+        super().__init__(backbone, nn.Linear(backbone.out_features, classes), settings)
+
+    def _start(self, support: Float[Tensor, "task image feature"], way: int) -> list[Tensor]:
+        tasks, _, features = support.shape
+        return [support.new_zeros(tasks, way, features), support.new_zeros(tasks, way)]
+
+    def _logits(self, layer: list[Tensor], embedded: Float[Tensor, "task image feature"]) -> Tensor:
+        weights, biases = layer
+        return embedded @ weights.transpose(1, 2) + biases[:, None]
+
+
+class BaselinePlusPlus(FineTuned):
+    """Scaled cosines with one vector a class, both for all training classes and for a task."""
+
+    def __init__(self, backbone: Backbone, classes: int, settings: FineTuneSettings) -> None:
+        super().__init__(backbone, CosineLinear(backbone.out_features, classes), settings)
+
+    def _start(self, support: Float[Tensor, "task image feature"], way: int) -> list[Tensor]:
+        return [normalize(support.mean(1, keepdim=True), dim=-1).repeat(1, way, 1)]
+
+    def _logits(self, layer: list[Tensor], embedded: Float[Tensor, "task image feature"]) -> Tensor:
+        [directions] = layer
+        return COSINE_SCALE * normalize(embedded, dim=-1) @ normalize(directions, dim=-1).transpose(1, 2)
+
+
+class CosineLinear(nn.Module):
+    """A last layer whose logits are scaled cosines with one vector for each class."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(classes, features))
+
+    def forward(self, embedded: Float[Tensor, "image feature"]) -> Float[Tensor, "image class"]:
+        return COSINE_SCALE * normalize(embedded, dim=-1) @ normalize(self.weight, dim=-1).T

@@ -1,0 +1,96 @@
+"""MAML++ (Antoniou, Edwards & Storkey 2019, "How to train your MAML"): six repairs of MAML.
+
+Of section 4: a loss after every step, a first-order beginning, statistics, scales and shifts of batch normalisation for
+each step, learned rates for each layer and step, and (in `train.schedule`) a cosine schedule of the outer rate.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from fewshot.backbones.contract import Backbone
+from fewshot.data.images import EpisodeBatch
+from fewshot.errors import UsageError
+from fewshot.method_settings import MAMLPlusPlusSettings
+from fewshot.methods.contract import BatchNorm, Outcome, outcome
+from fewshot.methods.inner_loop import Images, InnerLoop, Weights, flat, in_parts
+
+MOMENTUM = 0.1
+"""How much of a batch's statistics goes into the running ones."""
+
+
+class MAMLPlusPlus(InnerLoop):
+    """Whatever belongs to a step has one entry for each inner step, and one for the queries after the last.
+
+    The running statistics of each step are really read: those of the last entry normalise queries that are answered
+    one by one (inductive). The authors' code keeps them, but always normalises by the batch.
+    """
+
+    def __init__(self, backbone: Backbone, way: int, settings: MAMLPlusPlusSettings) -> None:
+        super().__init__(backbone, way, settings)
+        self.parts_are_independent = False  # each pass takes its statistics into the running ones
+        steps = settings.inner_steps
+        if settings.inner_steps_test != steps:
+            raise UsageError(
+                f"method.inner_steps={steps} but method.inner_steps_test={settings.inner_steps_test}: MAML++ learns "
+                "rates and statistics for each step, so that both must be equal"
+            )
+        self.multi_step_share = settings.multi_step_share
+        norms = {f"backbone.{n}": layer for n, layer in backbone.named_modules() if isinstance(layer, nn.BatchNorm2d)}
+        self.norm_names = list(norms)
+        self.scales, self.shifts = nn.ParameterList(), nn.ParameterList()
+        for place, norm in enumerate(norms.values()):
+            norm.requires_grad_(False)  # the entries below stand in for its own scale and shift
+            entries = (steps + 1, norm.num_features)
+            self.scales.append(torch.ones(entries))
+            self.shifts.append(torch.zeros(entries))
+            self.register_buffer(f"mean_{place}", torch.zeros(entries))
+            self.register_buffer(f"variance_{place}", torch.ones(entries))
+        adapted = [name for name in self.base() if self.adapts(name)]
+        self.rates = nn.ParameterList(torch.full((steps,), settings.inner_learning_rate) for _ in adapted)
+
+    def update(self, tasks: int, weights: Weights, gradients: Weights, step: int) -> Weights:
+        """Gradient descent with the rate of each layer (here: of each tensor) and step."""
+        rates = dict(zip(weights, self.rates, strict=True))
+        return {name: weight - rates[name][step] * gradients[name] for name, weight in weights.items()}
+
+    def importance(self, progress: float) -> list[float]:
+        """What the loss after each step counts: all alike at first, then ever more the last alone (section 4)."""
+        steps = self.settings.inner_steps
+        left = max(0.0, 1 - progress / self.multi_step_share) if self.multi_step_share else 0.0
+        return [left / steps] * (steps - 1) + [1 - left * (steps - 1) / steps]
+
+    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
+        """The sum of the query losses after each step, each times its importance."""
+        importance = self.importance(progress)
+        logits: dict[int, list[Tensor]] = {step: [] for step, share in enumerate(importance, start=1) if share > 0}
+        for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
+            path = self.adapt(*flat(part.support), self.settings.inner_steps, self.order(progress))
+            for step, of_step in logits.items():
+                of_step += [self.classify(*some, step) for some in in_parts(path[step], part.query.flatten(1, 2))]
+        outcomes = {step: outcome(torch.cat(of_step), batch) for step, of_step in logits.items()}
+        loss = torch.stack([importance[step - 1] * of_step.loss for step, of_step in outcomes.items()]).sum()
+        return Outcome(loss, outcomes[self.settings.inner_steps].accuracy)
+
+    def features(
+        self, tensors: Weights, images: Images, step: int, batch_statistics: bool = True
+    ) -> Float[Tensor, "task image feature"]:
+        tasks = len(images)
+        of_step: Weights = {}
+        for place, name in enumerate(self.norm_names):
+            entries = {"weight": self.scales[place], "bias": self.shifts[place], **self._running(place)}
+            of_step |= {f"{name}.{what}": torch.cat([of_all[step]] * tasks) for what, of_all in entries.items()}
+        tensors = tensors | self.fresh_buffers(tasks) | of_step
+        features = super().features(tensors, images, step, batch_statistics)
+        if batch_statistics and self.training:
+            for place, name in enumerate(self.norm_names):
+                for what, running in self._running(place).items():
+                    running[step].lerp_(tensors[f"{name}.{what}"].unflatten(0, (tasks, -1)).mean(0), MOMENTUM)
+        return features
+
+    def _running(self, place: int) -> dict[str, Tensor]:
+        return {"running_mean": self.get_buffer(f"mean_{place}"), "running_var": self.get_buffer(f"variance_{place}")}
+
+    def _learn(self, support: Images, labels: Int64[Tensor, "image"], batch_norm: BatchNorm) -> Weights:
+        """Adapted weights; statistics for inductive use are there already."""
+        return super()._learn(support, labels, "transductive")

@@ -1,0 +1,42 @@
+"""Meta-Baseline (Chen et al. 2021, "Meta-Baseline: exploring simple meta-learning for few-shot learning")."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from fewshot.backbones.contract import Backbone
+from fewshot.data.images import EpisodeBatch
+from fewshot.method_settings import MetaBaselineSettings
+from fewshot.methods.contract import EmbeddingMethod, Outcome, class_means
+from fewshot.methods.pretrained import Pretrained
+
+START_SCALE = 10.0
+"""What cosines are multiplied with to be logits, before training."""
+
+
+class MetaBaseline(Pretrained):
+    """Cosine to the class mean with a learned scale (equation 3).
+
+    The first share of the training steps is pre-training, the rest meta-training on episodes.
+    """
+
+    def __init__(self, backbone: Backbone, classes: int, settings: MetaBaselineSettings) -> None:
+        super().__init__(backbone, nn.Linear(backbone.out_features, classes))
+        self.pretrain_share = settings.pretrain_share
+        self.scale = nn.Parameter(torch.tensor(START_SCALE))
+
+    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
+        if progress < self.pretrain_share:
+            return super().loss(batch, progress)
+        return EmbeddingMethod.loss(self, batch, progress)
+
+    def learn(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
+        return {"means": class_means(support, shots)}
+
+    def answer(
+        self, learned: dict[str, Tensor], query: Float[Tensor, "task query feature"]
+    ) -> Float[Tensor, "task query way"]:
+        return self.scale * normalize(query, dim=-1) @ normalize(learned["means"], dim=-1).transpose(1, 2)

@@ -1,0 +1,29 @@
+"""Meta-SGD (Li, Zhou, Chen & Li 2017, "Meta-SGD: learning to learn quickly for few-shot learning").
+
+Learns, besides the initial weights, a learning rate for every single weight.
+"""
+
+import torch
+from torch import nn
+
+from fewshot.backbones.contract import Backbone
+from fewshot.method_settings import MetaSGDSettings
+from fewshot.methods.inner_loop import InnerLoop, Weights
+
+
+class MetaSGD(InnerLoop):
+    """Each weight moves by its own learned rate, which may become negative (equation 1 and algorithm 1).
+
+    All rates start at `inner_learning_rate`, where the paper draws them at random.
+    """
+
+    def __init__(self, backbone: Backbone, way: int, settings: MetaSGDSettings) -> None:
+        super().__init__(backbone, way, settings)
+        self.rates = nn.ParameterList(
+            torch.full_like(weight, settings.inner_learning_rate) for weight in self.base().values()
+        )
+
+    def update(self, tasks: int, weights: Weights, gradients: Weights, step: int) -> Weights:
+        way = len(weights["head.bias"]) // tasks
+        rates = {name: self.stacked(name, rate, tasks, way) for name, rate in zip(self.base(), self.rates, strict=True)}
+        return {name: weight - rates[name] * gradients[name] for name, weight in weights.items()}

@@ -1,0 +1,27 @@
+"""Proto-MAML (Triantafillou et al. 2020, "Meta-Dataset", section 3): MAML whose head starts as a Prototypical Network.
+
+The head's start needs no training and fits any number of classes.
+"""
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from fewshot.methods.contract import full_precision
+from fewshot.methods.inner_loop import Images, Weights
+from fewshot.methods.maml import MAML
+
+
+class ProtoMAML(MAML):
+    """With class means c_k the head starts at weights 2 c_k and biases -|c_k|^2 (equation 3): its logits then are,
+    but for a term that all classes share, a Prototypical Network's. Meta-gradients pass through the means.
+
+    The head that the other methods of this family meta-learn is not used.
+    """
+
+    def start(self, images: Images, labels: Int64[Tensor, "image"], way: int) -> Weights:
+        start = super().start(images, labels, way)
+        features = full_precision(self.features(start, images, step=0))
+        shots = torch.bincount(labels, minlength=way).tolist()
+        means = torch.stack([of_class.mean(1) for of_class in features.split(shots, dim=1)], 1).flatten(0, 1)
+        return start | {"head.weight": 2 * means, "head.bias": -means.square().sum(1)}

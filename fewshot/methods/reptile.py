@@ -1,0 +1,80 @@
+"""Reptile (Nichol, Achiam & Schulman 2018, "On first-order meta-learning algorithms").
+
+Moves the initial weights towards those that training on a task ends with; needs no query set and no second derivative.
+"""
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from fewshot.data.images import EpisodeBatch
+from fewshot.method_settings import ReptileSettings
+from fewshot.methods.contract import Outcome, outcome
+from fewshot.methods.inner_loop import Images, InnerLoop, Weights, descend, flat, in_parts, loss_of_tasks
+
+DECAY, SMALL = 0.999, 1e-8
+"""Adam's beta_2 and epsilon."""
+
+
+class Reptile(InnerLoop):
+    """The batched version (algorithm 2): the outer gradient is the initial minus the mean of the adapted weights.
+
+    The paper names the use of that difference as a gradient for Adam (section 2), which is what the outer loop does.
+    The inner optimizer is Adam with beta_1 = 0 on small batches, as in the paper's experiments, and starts anew for
+    each task, where the authors' code carries its second moments on. Batches go through the images in a fixed order
+    that takes the classes in turn. Support and query images are all trained on.
+    """
+
+    settings: ReptileSettings
+
+    def update(self, tasks: int, weights: Weights, gradients: Weights, step: int) -> Weights:
+        raise NotImplementedError("Reptile's update has a state, which `adapt` keeps")
+
+    def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> list[Weights]:
+        start = self.start(images, labels, int(labels[-1]) + 1)
+        turn = _in_turn(labels)
+        squares = {name: torch.zeros_like(weight) for name, weight in start.items() if self.adapts(name)}
+
+        def batch_loss(weights: Weights, step: int) -> Tensor:
+            size = min(self.settings.inner_batch, len(turn))
+            batch = turn[torch.arange(step * size, (step + 1) * size, device=turn.device) % len(turn)]
+            return loss_of_tasks(self.classify(start | weights, images[:, batch], step), labels[batch])
+
+        def update(weights: Weights, gradients: Weights, step: int) -> Weights:
+            updated = {}
+            for name, weight in weights.items():
+                squares[name] = torch.lerp(gradients[name].square(), squares[name], DECAY)
+                size = (squares[name] / (1 - DECAY ** (step + 1))).sqrt() + SMALL
+                updated[name] = weight - self.settings.inner_learning_rate * gradients[name] / size
+            return updated
+
+        path = descend(batch_loss, {name: start[name] for name in squares}, update, steps, order=0)
+        return [start | weights for weights in path]
+
+    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
+        """The loss and accuracy of the queries under the adapted weights; its gradient is Reptile's."""
+        towards: Weights = {}
+        logits = []
+        for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
+            images, labels = flat(part.together)
+            *_, adapted = self.adapt(images, labels, self.settings.inner_steps, order=0)
+            with torch.no_grad():
+                queries = part.query.flatten(1, 2)
+                logits += [self.classify(*some, self.settings.inner_steps) for some in in_parts(adapted, queries)]
+                for name, weight in self.base().items():
+                    total = adapted[name].detach().view(len(images), *weight.shape).sum(0)
+                    towards[name] = towards.get(name, torch.zeros_like(weight)) + total
+        differences = [weight.detach() - towards[name] / len(batch.query) for name, weight in self.base().items()]
+        # A number whose gradient is the difference and whose value is none.
+        products = [
+            ((weight - weight.detach()) * difference).sum()
+            for weight, difference in zip(self.base().values(), differences, strict=True)
+        ]
+        reported = outcome(torch.cat(logits), batch)
+        return Outcome(reported.loss + torch.stack(products).sum(), reported.accuracy)
+
+
+def _in_turn(labels: Int64[Tensor, "image"]) -> Int64[Tensor, "image"]:
+    """The places of the images such that classes come in turn: the first image of each, then the second of each."""
+    place_in_class = torch.cat([torch.arange(int(count)) for count in torch.bincount(labels)]).to(labels.device)
+    return torch.argsort(place_in_class * (int(labels[-1]) + 1) + labels)

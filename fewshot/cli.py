@@ -261,7 +261,8 @@ def _console() -> Any:
 
 
 def _table(*columns: str) -> Any:
+    """A table that breaks long words, as paths are, instead of cutting them off."""
     from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    return Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    return Table(*(Column(name, overflow="fold") for name in columns), box=SIMPLE_HEAD, pad_edge=False)

@@ -126,4 +126,5 @@ def _registered(home: Home) -> Iterator[tuple[str, Path]]:
 def _saved(home: Home) -> Iterator[tuple[str, Path]]:
     for file in sorted((home.state / "training").glob("*/result.json")):
         if (file.parent / "model" / "model.json").is_file() and read_json(file, "train again").get("weights_sha256"):
-            yield str(file.parent / "model"), file.parent / "model"
+            folder = file.parent / "model"
+            yield str(folder.relative_to(home.project) if folder.is_relative_to(home.project) else folder), folder

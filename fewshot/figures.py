@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from io import BytesIO
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fewshot.stats import Score
+
+LABEL_WIDTH = 40
+"""Letters in a line of a row's label."""
 
 
 def training_curve(points: Sequence[dict[str, Any]]) -> bytes:
@@ -54,7 +58,9 @@ def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> bytes:
 
 def accuracies(names: Sequence[str], scores: Sequence[Score], title: str) -> bytes:
     """PNG of one accuracy a row, the first above, with its 95 % interval."""
-    figure = Figure(figsize=(8, 1.2 + 0.3 * len(names)), layout="constrained")
+    labels = [fill(name, LABEL_WIDTH) for name in names]
+    lines = sum(label.count("\n") + 1 for label in labels)
+    figure = Figure(figsize=(8, 1.2 + 0.2 * lines + 0.1 * len(names)), layout="constrained")
     axes = figure.subplots()
     places = range(len(names))
     axes.errorbar(
@@ -64,7 +70,7 @@ def accuracies(names: Sequence[str], scores: Sequence[Score], title: str) -> byt
         fmt="o",
         capsize=3,
     )
-    axes.set_yticks(places, names, fontsize=8)
+    axes.set_yticks(places, labels, fontsize=8)
     axes.invert_yaxis()
     axes.set(xlabel="accuracy (%), 95 % interval over episodes", title=title)
     axes.grid(alpha=0.3, axis="x")

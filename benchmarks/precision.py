@@ -44,7 +44,6 @@ def main() -> None:
             tested = evaluate(trained.model, dataset, settings, folder)
             accuracy[precision] = load_file(tested.per_episode)
             of_seed[precision] = {
-                "training_seconds": round(trained.seconds, 1),
                 "weights_sha256": trained.weights_sha256,
                 **{name: asdict(one) for name, one in tested.results.items()},
             }

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fewshot.cli_data import data
+from fewshot.screen import make_console, make_table
+
 if TYPE_CHECKING:
     from fewshot.config import EpisodeShape, Settings
 
@@ -16,51 +19,7 @@ DEFAULT_PRESET = "glyphs-protonet-5w1s"
 """As fewshot.config has it; repeated here so that `--help` need not import it."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-data = typer.Typer(no_args_is_help=True, help="Datasets: what there is, what is prepared, what is in them.")
 app.add_typer(data, name="data")
-
-
-@data.command("list", epilog="Example: fewshot data list")
-def list_data() -> None:
-    """List the datasets, their splits, and whether they are prepared on this machine."""
-    from fewshot.config import SPLITS
-    from fewshot.data.splits import open_dataset
-    from fewshot.errors import DamagedFileError, DataError
-    from fewshot.home import find_home
-
-    table, folder = _table("dataset", "splits (first: default)", "images", "classes", "state"), find_home().data
-    for name, splits in SPLITS.items():
-        try:
-            classes = open_dataset(folder, name).pack.classes
-            images, number, state = str(sum(packed.count for packed in classes)), str(len(classes)), "prepared"
-        except DamagedFileError as error:
-            images, number, state = "", "", str(error)
-        except DataError:
-            images, number, state = "", "", f"not prepared: fewshot data prepare {name}"
-        table.add_row(name, ", ".join(splits), images, number, state)
-    _console().print(table)
-
-
-@data.command("show", epilog="Example: fewshot data show omniglot --split vinyals")
-def show_data(
-    name: Annotated[str, typer.Argument(help="A dataset; `fewshot data list` lists them.")],
-    split: Annotated[str, typer.Option(help="A split of it; empty: its default.")] = "",
-) -> None:
-    """Show the parts of a prepared dataset: classes and images of each, image size, digests."""
-    from fewshot.data.splits import PARTS, open_dataset
-    from fewshot.home import find_home
-
-    dataset = open_dataset(find_home().data, name, split)
-    table = _table("part", "classes", "images", "first classes")
-    for part in PARTS:
-        if dataset.split.parts.get(part):
-            names = dataset.class_names(part)
-            table.add_row(part, str(len(names)), str(int(dataset.part(part).count.sum())), ", ".join(names[:3]))
-    shape = tuple(dataset.pack.images.shape[1:])
-    console = _console()
-    console.print(f"{name}, split {dataset.split.name}: images of (channel, height, width) = {shape}")
-    console.print(table)
-    console.print(f"digest {dataset.digest}\nfrozen episodes {dataset.split.episodes_digest}")
 
 
 @app.command(epilog="Examples: fewshot train | fewshot train glyphs-protonet-5w1s --set seed=1 --out my-model")
@@ -75,16 +34,17 @@ def train(
     chosen = load_settings(preset, settings)
     from fewshot.data.splits import open_dataset
     from fewshot.files import sha256_json
-    from fewshot.home import find_home
+    from fewshot.home import find_home, prepare_environment
     from fewshot.train import train as meta_train
     from fewshot.train import training_settings
 
     home = find_home()
+    prepare_environment(home)  # published weights, too, are kept in the state folder
     dataset = open_dataset(home.data, chosen.data.dataset, chosen.data.split)
     key = sha256_json([training_settings(chosen), dataset.digest])
     result = meta_train(chosen, dataset, out or home.training(f"alone-{key[:32]}"))
     accuracy, interval = 100 * result.best_val_accuracy, 100 * result.best_val_interval
-    console = _console()
+    console = make_console()
     console.print(
         f"meta-validation {accuracy:.2f} ± {interval:.2f} % at step {result.best_step} of {result.steps}, "
         f"{result.seconds:.1f} s on {result.device} in {result.precision}"
@@ -120,7 +80,7 @@ def evaluate(
     name, _, split = (dataset or f"{description['data']['dataset']}/{description['data']['split']}").partition("/")
     target = out or home.evaluation(f"alone-{description['weights_sha256'][:32]}")
     evaluation = measure(folder, open_dataset(home.data, name, split), settings, target)
-    console = _console()
+    console = make_console()
     for key, result in evaluation.results.items():
         console.print(f"{key:36} {result}  ({result.episodes} episodes)")
     console.print(f"written to {evaluation.file}")
@@ -160,10 +120,10 @@ def classify(
     if not files:
         raise UsageError(f"no image in {', '.join(map(str, images))}; give images or folders of them")
     shares = classifier.predict_proba(np.stack([read_image(file, classifier.image_shape, ink) for file in files]))
-    table = _table("image", "class", "probability")
+    table = make_table("image", "class", "probability")
     for file, of_file in zip(files, shares, strict=True):
         table.add_row(str(file), classifier.class_names[of_file.argmax()], f"{100 * of_file.max():.1f} %")
-    _console().print(table)
+    make_console().print(table)
 
 
 @app.command(epilog="Examples: fewshot leaderboard omniglot | fewshot leaderboard digits --shape 5w1s --episodes 200")
@@ -192,9 +152,9 @@ def leaderboard(
 
     shapes = [_parsed(EpisodeShape, text) for text in shape or ("5w1s", "5w5s")]
     boards = compare(home, find_models(home), opened, shapes, episodes, device)
-    console, charts = _console(), {}
+    console, charts = make_console(), {}
     for task, entries in boards.items():
-        table = _table("rank", "model", "method", f"{name} {task}", "behind the best")
+        table = make_table("rank", "model", "method", f"{name} {task}", "behind the best")
         for entry in entries:
             behind = "" if entry.behind.accuracy == 0 else str(entry.behind)
             table.add_row(str(entry.rank), entry.name, entry.method, str(entry.score), behind)
@@ -213,10 +173,10 @@ def presets() -> None:
     """List the presets with what each one trains, and its measured accuracy and time."""
     from fewshot.preset import preset_names, preset_summary
 
-    table = _table("preset", "what it is")
+    table = make_table("preset", "what it is")
     for name in preset_names():
         table.add_row(name, preset_summary(name).replace("\n", " "))
-    console = _console()
+    console = make_console()
     console.print(table)
     console.print("next: fewshot run PRESET", markup=False)
 
@@ -226,7 +186,7 @@ def doctor() -> None:
     """Check this machine and installation; exit status 1 if something is broken."""
     from fewshot.doctor import examine
 
-    console, findings = _console(), examine()
+    console, findings = make_console(), examine()
     for finding in findings:
         mark = "[green]ok[/]    " if finding.ok else "[red]broken[/]"
         console.print(f"{mark} {finding.subject:14}", end=" ")
@@ -252,17 +212,3 @@ def _parsed(kind: "type[EpisodeShape]", text: str) -> "EpisodeShape":
         return kind.parse(text)
     except ValueError as error:
         raise UsageError(str(error)) from None
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=True)
-
-
-def _table(*columns: str) -> Any:
-    """A table that breaks long words, as paths are, instead of cutting them off."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Column, Table
-
-    return Table(*(Column(name, overflow="fold") for name in columns), box=SIMPLE_HEAD, pad_edge=False)

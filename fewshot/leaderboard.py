@@ -1,5 +1,6 @@
 """All models of a dataset on the same frozen test episodes, ranked by paired differences."""
 
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,11 @@ from fewshot.mlflow_store import connect, experiment_id, mlflow_errors
 from fewshot.model import describe_model
 from fewshot.registry import model_folder
 from fewshot.stats import Score, score
+
+log = logging.getLogger(__name__)
+
+Accuracies = Float[np.ndarray, "episode"]
+"""Share of right answers in each episode, in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,14 @@ def compare(
 ) -> dict[str, list[Entry]]:
     """For each task such as "5w1s" the entries, best first. What was measured before is read, not measured again.
 
-    Models of another image size are left out. Raises DataError when none is left.
+    Left out, with a warning, are models of another image size and those that saw a test class in training (as one of
+    another split may). Raises DataError when none is left.
     """
-    accuracies: dict[str, dict[str, tuple[str, Float[np.ndarray, episode]]]] = {}
+    accuracies: dict[str, dict[str, tuple[str, Accuracies]]] = {}
     for name, folder in models.items():
         description = describe_model(folder)
-        if tuple(description["image_shape"]) != tuple(dataset.pack.images.shape[1:]):
+        if reason := _unfit(description, dataset):
+            log.warning("%s is left out: %s", name, reason)
             continue
         values = description["settings"] | {
             "device": device,
@@ -73,7 +81,7 @@ def compare(
             of_model = (str(values["method"]["name"]), arrays[f"{result}/accuracy"])
             accuracies.setdefault(task, {})[f"{name} {mode}".strip()] = of_model
     if not accuracies:
-        raise DataError(f"no model for images like those of {dataset.name}; train one: fewshot run")
+        raise DataError(f"no model that can be tested on {dataset.name}; train one: fewshot run")
     return {task: rank(of_task) for task, of_task in accuracies.items()}
 
 
@@ -94,7 +102,7 @@ def log_to_mlflow(home: Home, dataset: str, boards: dict[str, list[Entry]], char
     return run_id
 
 
-def rank(accuracies: dict[str, tuple[str, Float[np.ndarray, "episode"]]]) -> list[Entry]:
+def rank(accuracies: dict[str, tuple[str, Accuracies]]) -> list[Entry]:
     """Entries from {name: (method, accuracy of each episode)}, the episodes being the same for all."""
     ordered = sorted(accuracies.items(), key=lambda item: -item[1][1].mean())
     best = ordered[0][1][1]
@@ -105,10 +113,20 @@ def rank(accuracies: dict[str, tuple[str, Float[np.ndarray, "episode"]]]) -> lis
     return entries
 
 
-def _is_better(one: Float[np.ndarray, "episode"], other: Float[np.ndarray, "episode"]) -> bool:
+def _is_better(one: Accuracies, other: Accuracies) -> bool:
     """Whether the 95 % interval of the paired difference lies above zero."""
     difference = score(one - other)
     return difference.accuracy - difference.interval > 0
+
+
+def _unfit(description: dict[str, Any], dataset: Dataset) -> str:
+    """Why a model can't be ranked on the test classes of a dataset; empty if it can."""
+    expected, there = tuple(description["image_shape"]), tuple(dataset.pack.images.shape[1:])
+    if expected != there:
+        return f"it takes images of (channel, height, width) = {expected}, those of {dataset.name} are {there}"
+    data = description["data"]
+    seen = set(data["classes"]) & set(dataset.class_names("test")) if data["dataset"] == dataset.name else set()
+    return f"it was trained on {len(seen)} of the test classes of {dataset.split.name}" if seen else ""
 
 
 def _registered(home: Home) -> Iterator[tuple[str, Path]]:

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fewshot.cli import DEFAULT_PRESET, PresetArgument, SetOption, app, data
+from fewshot.cli import DEFAULT_PRESET, PresetArgument, SetOption, app
+from fewshot.cli_data import data
 from fewshot.errors import FewshotError
 
 INTERRUPTED = 130

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from fewshot.screen import make_console
+
 if TYPE_CHECKING:
     from flows.why import Verdict
 
@@ -15,7 +17,7 @@ _LABEL = 18
 
 def heading(run_name: str, preset: str) -> None:
     """What is about to run."""
-    _console().print(f"[bold]{run_name}[/] (preset {preset})")
+    make_console().print(f"[bold]{run_name}[/] (preset {preset})")
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def addresses(mlflow_port: int, prefect_port: int) -> None:
 
 def verdicts(found: "list[Verdict]") -> None:
     """What makes each step stale."""
-    console = _console()
+    console = make_console()
     for verdict in found:
         colour, word = ("yellow", "stale") if verdict.reasons else ("green", "up to date")
         kept = "; a stored result of an earlier run fits and will be taken" if verdict.stored else ""
@@ -50,7 +52,7 @@ def verdicts(found: "list[Verdict]") -> None:
 def step(label: str, cached: bool, seconds: float) -> None:
     """One finished step on standard output."""
     colour, word = ("cyan", "cached") if cached else ("green", "ran")
-    _console().print(f"  {label:{_LABEL}} [{colour}]{word:7}[/] {seconds:7.1f} s")
+    make_console().print(f"  {label:{_LABEL}} [{colour}]{word:7}[/] {seconds:7.1f} s")
 
 
 def remark(text: str) -> None:
@@ -60,7 +62,7 @@ def remark(text: str) -> None:
 
 def results(summary: dict[str, Any]) -> None:
     """The end of a run: every number with its interval, the model version, and what to type next."""
-    console = _console()
+    console = make_console()
     console.print()
     for name, result in summary["results"].items():
         console.print(f"  {in_words(name):42} [bold]{percent(result)}[/]")
@@ -123,7 +125,3 @@ def in_words(name: str) -> str:
 def percent(result: dict[str, Any]) -> str:
     """ "95.12 ± 0.31 %" of a result with accuracy and interval in [0, 1]."""
     return f"{100 * result['accuracy']:.2f} ± {100 * result['interval']:.2f} %"
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from fewshot.home import Home, environment, prepare_environment
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _state_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -13,3 +15,15 @@ def _state_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A project folder with a state folder of its own, to which MLflow keeps; nothing is in it yet."""
+    folder = tmp_path_factory.mktemp("project")
+    home = Home(folder, folder / ".fewshot")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(home, {"PATH": os.environ["PATH"]}).items():
+            patch.setenv(name, value)
+        prepare_environment(home)
+        yield home

@@ -11,7 +11,20 @@ MODULES = sorted([*(ROOT / "fewshot").rglob("*.py"), *(ROOT / "flows").rglob("*.
 LAYERS = [
     {"errors"},
     {"method_settings"},
-    {"config", "files", "randomness", "home", "stats", "progress", "stopping", "device", "keys", "doctor", "photos"},
+    {
+        "config",
+        "files",
+        "randomness",
+        "home",
+        "stats",
+        "progress",
+        "stopping",
+        "device",
+        "keys",
+        "doctor",
+        "photos",
+        "screen",
+    },
     {"preset"},
     {"data", "backbones", "lineage", "figures", "mlflow_store"},
     {"methods"},
@@ -20,7 +33,7 @@ LAYERS = [
     {"checkpoint", "train", "evaluate", "classifier"},
     {"tracking", "curve", "registry", "mlflow_model"},
     {"leaderboard"},
-    {"cli", "__main__"},
+    {"cli", "cli_data", "__main__"},
 ]
 """The rooms of fewshot/, lowest first; a module imports from its own layer and those below."""
 
@@ -28,7 +41,7 @@ KNOWS = {
     "prefect": {"flows"},
     "mlflow": {"mlflow_store", "tracking", "curve", "registry", "mlflow_model"},
     "dvc": set(),
-    "typer": {"cli", "flows"},
+    "typer": {"cli", "cli_data", "flows"},
 }
 """Which rooms may import a tool; DVC is called by its command line only."""
 

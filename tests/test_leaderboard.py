@@ -1,7 +1,6 @@
 """The leaderboard: paired ranks, and all models of a home on the same episodes."""
 
-import os
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from toy_data import SHAPES, toy_dataset
 from fewshot.config import settings_from
 from fewshot.data.splits import Dataset
 from fewshot.errors import DataError
-from fewshot.home import Home, environment, prepare_environment
+from fewshot.home import Home
 from fewshot.leaderboard import compare, find_models, log_to_mlflow, rank
 from fewshot.mlflow_store import connect
 from fewshot.train import train
@@ -23,17 +22,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    folder = tmp_path_factory.mktemp("board")
-    home = Home(folder, folder / ".fewshot")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(home, {"PATH": os.environ["PATH"]}).items():
-            patch.setenv(name, value)
-        prepare_environment(home)
-        yield home
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +68,19 @@ def test_all_trainings_of_a_home_are_ranked_and_logged(home: Home, dataset: Data
     assert client.get_run(run_id).data.metrics[f"best/{task}"] == boards[task][0].score.accuracy
 
 
-def test_models_of_other_images_are_left_out(home: Home, tmp_path: Path) -> None:
+def test_models_of_other_images_are_left_out(home: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = toy_dataset(tmp_path, size=20)
-    with pytest.raises(DataError, match="no model for images like those of glyphs"):
+    with pytest.raises(DataError, match="no model that can be tested on glyphs"):
         compare(home, find_models(home), other, SHAPES[:1], 40, "cpu")
+    assert "(1, 16, 16), those of glyphs are (1, 20, 20)" in caplog.text
+
+
+def test_a_model_that_was_trained_on_test_classes_is_left_out(
+    home: Home, dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(settings_from(TOY), dataset, home.training("t0"))
+    parts = {**dataset.split.parts, "train": dataset.split.parts["test"], "test": dataset.split.parts["train"]}
+    swapped = replace(dataset, split=replace(dataset.split, parts=parts))
+    with pytest.raises(DataError, match="no model that can be tested"):
+        compare(home, find_models(home), swapped, SHAPES[:1], 40, "cpu")
+    assert "it was trained on 12 of the test classes of scripts" in caplog.text

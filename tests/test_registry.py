@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from fewshot import tracking
 from fewshot.classifier import FewShotClassifier
 from fewshot.config import Settings
 from fewshot.errors import RegistryError
-from fewshot.home import Home, environment, prepare_environment
+from fewshot.home import Home, environment
 from fewshot.keys import SOURCES
 from fewshot.lineage import Lineage
 from fewshot.methods import build_method
@@ -36,18 +35,6 @@ pytestmark = [
 
 ORIGIN = Lineage("d" * 64, "c" * 64, "none", "none", False, "none")
 SETTINGS = load_settings(overrides=["backbone.channels=4"])
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A state folder with a database, and a model folder in it."""
-    folder = tmp_path_factory.mktemp("registry")
-    home = Home(folder, folder / ".fewshot")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(home, {"PATH": os.environ["PATH"]}).items():
-            patch.setenv(name, value)
-        prepare_environment(home)
-        yield home
 
 
 def model_in(home: Home, name: str, seed: int, settings: Settings = SETTINGS) -> dict[str, str]:

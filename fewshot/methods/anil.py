@@ -3,7 +3,7 @@
 As MAML, but a task changes the head alone: features are reused, not relearned.
 """
 
-from functools import partial
+from collections.abc import Iterator
 
 from jaxtyping import Int64
 from torch import Tensor
@@ -21,7 +21,7 @@ class ANIL(MAML):
     def adapts(self, name: str) -> bool:
         return name.startswith("head.")
 
-    def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> list[Weights]:
+    def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> Iterator[Weights]:
         start = self.start(images, labels, int(labels[-1]) + 1)
         features = self.features(start, images, step=0)
         if order == 0:
@@ -31,5 +31,4 @@ class ANIL(MAML):
         def support_loss(weights: Weights, step: int) -> Tensor:
             return loss_of_tasks(linear(weights, features), labels)
 
-        path = descend(support_loss, head, partial(self.update, len(images)), steps, order)
-        return [start | weights for weights in path]
+        return (start | weights for weights in descend(support_loss, head, self.updater(len(images)), steps, order))

@@ -5,8 +5,8 @@ else is here: tasks side by side, batch normalisation, test time.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
-from functools import partial
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from jaxtyping import Float, Int64
@@ -23,6 +23,9 @@ from fewshot.methods.contract import BatchNorm, Head, Method, Outcome, Support, 
 
 Weights = dict[str, Tensor]
 """Weights of T tasks, stacked along the first axis: a filter bank of 64 is [64 T, ...]."""
+
+Update = Callable[[Weights, Weights, int], Weights]
+"""(weights, gradients of the same names, step counted from 0) -> the weights after that step."""
 
 Images = Float[Tensor, "task image channel height width"]
 
@@ -70,8 +73,8 @@ class InnerLoop(Method):
         self.batch_norm_modes = both if settings.batch_norm == "inductive" else both[::-1]
 
     @abstractmethod
-    def update(self, tasks: int, weights: Weights, gradients: Weights, step: int) -> Weights:
-        """The weights of so many tasks after inner step `step`, counted from 0. `gradients` have the same names."""
+    def updater(self, tasks: int) -> Update:
+        """How so many tasks move from step to step in one inner loop, which this begins."""
 
     def start(self, images: Images, labels: Int64[Tensor, "image"], way: int) -> Weights:
         """The weights before the first step, of each task: here the same for all."""
@@ -95,7 +98,7 @@ class InnerLoop(Method):
         logits = []
         for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
             images, labels = flat(part.support)
-            *_, adapted = self.adapt(images, labels, self.settings.inner_steps, self.order(progress))
+            adapted = last(self.adapt(images, labels, self.settings.inner_steps, self.order(progress)))
             queries = part.query.flatten(1, 2)
             logits += [self.classify(*some, self.settings.inner_steps) for some in in_parts(adapted, queries)]
         return outcome(torch.cat(logits), batch)
@@ -120,8 +123,8 @@ class InnerLoop(Method):
         early = settings.order == "annealed" and progress < settings.first_order_share
         return 1 if settings.order == "first" or early else 2
 
-    def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> list[Weights]:
-        """The inner loop on each task's support set: the weights before it and after each step.
+    def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> Iterator[Weights]:
+        """The inner loop on each task's support set: the weights before it, then after each step.
 
         `order` is that of `descend`.
         """
@@ -131,8 +134,8 @@ class InnerLoop(Method):
         def support_loss(weights: Weights, step: int) -> Tensor:
             return loss_of_tasks(self.classify(start | weights, images, step), labels)
 
-        path = descend(support_loss, adapted, partial(self.update, len(images)), steps, order)
-        return [start | weights for weights in path]
+        path = descend(support_loss, adapted, self.updater(len(images)), steps, order)
+        return (start | weights for weights in path)
 
     def classify(
         self, tensors: Weights, images: Images, step: int, batch_statistics: bool = True
@@ -168,7 +171,7 @@ class InnerLoop(Method):
 
     def _learn(self, support: Images, labels: Int64[Tensor, "image"], batch_norm: BatchNorm) -> Weights:
         """Adapted weights; for inductive use also batch-norm buffers with the support set's statistics under them."""
-        *_, learned = self.adapt(support, labels, self.settings.inner_steps_test, order=0)
+        learned = last(self.adapt(support, labels, self.settings.inner_steps_test, order=0))
         learned = {name: weight.detach() for name, weight in learned.items()}
         if batch_norm == "inductive":
             learned |= self.fresh_buffers(len(support))
@@ -183,18 +186,18 @@ class InnerLoop(Method):
 def descend(
     loss: Callable[[Weights, int], Tensor],
     weights: Weights,
-    update: Callable[[Weights, Weights, int], Weights],
+    update: Update,
     steps: int,
     order: int,
-) -> list[Weights]:
-    """The weights before and after each of `steps` updates by the gradient of `loss(weights, step)`.
+) -> Iterator[Weights]:
+    """The weights before, then after each of `steps` updates by the gradient of `loss(weights, step)`.
 
     Of order 2 they depend on the first weights through the updates and the gradients, of order 1 through the updates
     alone (the first-order approximation of Finn et al. 2017, section 5.2), of order 0 not at all.
     """
     if order == 0:
         weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
-    path = [weights]
+    yield weights
     for step in range(steps):
         with torch.enable_grad():
             # Nodes of their own: where one of the first weights is made from others, each still counts by itself.
@@ -206,8 +209,12 @@ def descend(
             weights = update(weights, named, step)
         if order == 0:
             weights = {name: weight.requires_grad_() for name, weight in weights.items()}
-        path.append(weights)
-    return path
+        yield weights
+
+
+def last(path: Iterable[Weights]) -> Weights:
+    """The weights after the last step; those before it are let go on the way."""
+    return deque(path, maxlen=1)[0]
 
 
 def loss_of_tasks(logits: Float[Tensor, "task image way"], labels: Int64[Tensor, "image"]) -> Float[Tensor, ""]:

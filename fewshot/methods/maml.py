@@ -5,7 +5,7 @@ Learns initial weights from which a few gradient steps on a task's support set m
 
 import torch
 
-from fewshot.methods.inner_loop import InnerLoop, Weights
+from fewshot.methods.inner_loop import InnerLoop, Update, Weights
 
 
 class MAML(InnerLoop):
@@ -14,7 +14,11 @@ class MAML(InnerLoop):
     `order=annealed` begins in first order and goes on in second (Antoniou et al. 2019, section 4).
     """
 
-    def update(self, tasks: int, weights: Weights, gradients: Weights, step: int) -> Weights:
+    def updater(self, tasks: int) -> Update:
         """Gradient descent (equation 1)."""
         rate = self.settings.inner_learning_rate
-        return {name: torch.sub(weight, gradients[name], alpha=rate) for name, weight in weights.items()}
+
+        def update(weights: Weights, gradients: Weights, step: int) -> Weights:
+            return {name: torch.sub(weight, gradients[name], alpha=rate) for name, weight in weights.items()}
+
+        return update

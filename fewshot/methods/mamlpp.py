@@ -13,7 +13,7 @@ from fewshot.data.images import EpisodeBatch
 from fewshot.errors import UsageError
 from fewshot.method_settings import MAMLPlusPlusSettings
 from fewshot.methods.contract import BatchNorm, Outcome, outcome
-from fewshot.methods.inner_loop import Images, InnerLoop, Weights, flat, in_parts
+from fewshot.methods.inner_loop import Images, InnerLoop, Update, Weights, flat, in_parts
 
 MOMENTUM = 0.1
 """How much of a batch's statistics goes into the running ones."""
@@ -49,10 +49,14 @@ class MAMLPlusPlus(InnerLoop):
         adapted = [name for name in self.base() if self.adapts(name)]
         self.rates = nn.ParameterList(torch.full((steps,), settings.inner_learning_rate) for _ in adapted)
 
-    def update(self, tasks: int, weights: Weights, gradients: Weights, step: int) -> Weights:
+    def updater(self, tasks: int) -> Update:
         """Gradient descent with the rate of each layer (here: of each tensor) and step."""
-        rates = dict(zip(weights, self.rates, strict=True))
-        return {name: weight - rates[name][step] * gradients[name] for name, weight in weights.items()}
+
+        def update(weights: Weights, gradients: Weights, step: int) -> Weights:
+            rates = dict(zip(weights, self.rates, strict=True))
+            return {name: weight - rates[name][step] * gradients[name] for name, weight in weights.items()}
+
+        return update
 
     def importance(self, progress: float) -> list[float]:
         """What the loss after each step counts: all alike at first, then ever more the last alone (section 4)."""
@@ -65,7 +69,7 @@ class MAMLPlusPlus(InnerLoop):
         importance = self.importance(progress)
         logits: dict[int, list[Tensor]] = {step: [] for step, share in enumerate(importance, start=1) if share > 0}
         for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
-            path = self.adapt(*flat(part.support), self.settings.inner_steps, self.order(progress))
+            path = list(self.adapt(*flat(part.support), self.settings.inner_steps, self.order(progress)))
             for step, of_step in logits.items():
                 of_step += [self.classify(*some, step) for some in in_parts(path[step], part.query.flatten(1, 2))]
         outcomes = {step: outcome(torch.cat(of_step), batch) for step, of_step in logits.items()}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fewshot.backbones.contract import Backbone
 from fewshot.method_settings import LearnedOptimizerSettings
-from fewshot.methods.inner_loop import InnerLoop, Weights
+from fewshot.methods.inner_loop import InnerLoop, Update, Weights
 
 SMALL = 1e-3
 """Gradients well above it count by their logarithm, those below by their value."""
@@ -37,9 +37,12 @@ class LearnedOptimizer(InnerLoop):
         """A quarter of what the others take: of each weight of each task the network's units are kept."""
         return max(1, super().tasks_at_once(images_of_a_task) // 4)
 
-    def update(self, tasks: int, weights: Weights, gradients: Weights, step: int) -> Weights:
-        with torch.autocast(next(iter(weights.values())).device.type, enabled=False):
-            return {name: self._updated(weight, gradients[name], step) for name, weight in weights.items()}
+    def updater(self, tasks: int) -> Update:
+        def update(weights: Weights, gradients: Weights, step: int) -> Weights:
+            with torch.autocast(next(iter(weights.values())).device.type, enabled=False):
+                return {name: self._updated(weight, gradients[name], step) for name, weight in weights.items()}
+
+        return update
 
     def _updated(
         self, weight: Float[Tensor, "*shape"], gradient: Float[Tensor, "*shape"], step: int

@@ -8,7 +8,7 @@ from torch import nn
 
 from fewshot.backbones.contract import Backbone
 from fewshot.method_settings import MetaSGDSettings
-from fewshot.methods.inner_loop import InnerLoop, Weights
+from fewshot.methods.inner_loop import InnerLoop, Update, Weights
 
 
 class MetaSGD(InnerLoop):
@@ -23,7 +23,12 @@ class MetaSGD(InnerLoop):
             torch.full_like(weight, settings.inner_learning_rate) for weight in self.base().values()
         )
 
-    def update(self, tasks: int, weights: Weights, gradients: Weights, step: int) -> Weights:
-        way = len(weights["head.bias"]) // tasks
-        rates = {name: self.stacked(name, rate, tasks, way) for name, rate in zip(self.base(), self.rates, strict=True)}
-        return {name: weight - rates[name] * gradients[name] for name, weight in weights.items()}
+    def updater(self, tasks: int) -> Update:
+        shared = dict(zip(self.base(), self.rates, strict=True))
+
+        def update(weights: Weights, gradients: Weights, step: int) -> Weights:
+            way = len(weights["head.bias"]) // tasks
+            rates = {name: self.stacked(name, rate, tasks, way) for name, rate in shared.items()}
+            return {name: weight - rates[name] * gradients[name] for name, weight in weights.items()}
+
+        return update

@@ -3,6 +3,8 @@
 Moves the initial weights towards those that training on a task ends with; needs no query set and no second derivative.
 """
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch import Tensor
 from fewshot.data.images import EpisodeBatch
 from fewshot.method_settings import ReptileSettings
 from fewshot.methods.contract import Outcome, outcome
-from fewshot.methods.inner_loop import Images, InnerLoop, Weights, descend, flat, in_parts, loss_of_tasks
+from fewshot.methods.inner_loop import Images, InnerLoop, Update, Weights, descend, flat, in_parts, last, loss_of_tasks
 
 DECAY, SMALL = 0.999, 1e-8
 """Adam's beta_2 and epsilon."""
@@ -27,29 +29,32 @@ class Reptile(InnerLoop):
 
     settings: ReptileSettings
 
-    def update(self, tasks: int, weights: Weights, gradients: Weights, step: int) -> Weights:
-        raise NotImplementedError("Reptile's update has a state, which `adapt` keeps")
-
-    def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> list[Weights]:
-        start = self.start(images, labels, int(labels[-1]) + 1)
-        turn = _in_turn(labels)
-        squares = {name: torch.zeros_like(weight) for name, weight in start.items() if self.adapts(name)}
-
-        def batch_loss(weights: Weights, step: int) -> Tensor:
-            size = min(self.settings.inner_batch, len(turn))
-            batch = turn[torch.arange(step * size, (step + 1) * size, device=turn.device) % len(turn)]
-            return loss_of_tasks(self.classify(start | weights, images[:, batch], step), labels[batch])
+    def updater(self, tasks: int) -> Update:
+        """Adam without a first moment."""
+        squares: Weights = {}
 
         def update(weights: Weights, gradients: Weights, step: int) -> Weights:
             updated = {}
             for name, weight in weights.items():
-                squares[name] = torch.lerp(gradients[name].square(), squares[name], DECAY)
+                square = gradients[name].square()
+                squares[name] = torch.lerp(square, squares.get(name, torch.zeros_like(square)), DECAY)
                 size = (squares[name] / (1 - DECAY ** (step + 1))).sqrt() + SMALL
                 updated[name] = weight - self.settings.inner_learning_rate * gradients[name] / size
             return updated
 
-        path = descend(batch_loss, {name: start[name] for name in squares}, update, steps, order=0)
-        return [start | weights for weights in path]
+        return update
+
+    def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> Iterator[Weights]:
+        start = self.start(images, labels, int(labels[-1]) + 1)
+        adapted = {name: weight for name, weight in start.items() if self.adapts(name)}
+        turn = _in_turn(labels)
+        size = min(self.settings.inner_batch, len(turn))
+
+        def batch_loss(weights: Weights, step: int) -> Tensor:
+            batch = turn[torch.arange(step * size, (step + 1) * size, device=turn.device) % len(turn)]
+            return loss_of_tasks(self.classify(start | weights, images[:, batch], step), labels[batch])
+
+        return (start | weights for weights in descend(batch_loss, adapted, self.updater(len(images)), steps, order=0))
 
     def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
         """The loss and accuracy of the queries under the adapted weights; its gradient is Reptile's."""
@@ -57,7 +62,7 @@ class Reptile(InnerLoop):
         logits = []
         for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
             images, labels = flat(part.together)
-            *_, adapted = self.adapt(images, labels, self.settings.inner_steps, order=0)
+            adapted = last(self.adapt(images, labels, self.settings.inner_steps, order=0))
             with torch.no_grad():
                 queries = part.query.flatten(1, 2)
                 logits += [self.classify(*some, self.settings.inner_steps) for some in in_parts(adapted, queries)]

@@ -12,7 +12,7 @@ from fewshot.data.images import EpisodeBatch
 from fewshot.errors import UsageError
 from fewshot.methods import BUILDERS, Given
 from fewshot.methods.contract import Outcome
-from fewshot.methods.inner_loop import InnerLoop, descend, flat
+from fewshot.methods.inner_loop import InnerLoop, descend, flat, last
 from fewshot.methods.mamlpp import MAMLPlusPlus
 from fewshot.methods.metalearner import LearnedOptimizer, log_scaled
 from fewshot.methods.metasgd import MetaSGD
@@ -168,8 +168,14 @@ def test_served_head_answers_as_the_network_does() -> None:
 def descended(order: int) -> tuple[Tensor, Tensor]:
     """Two steps of rate 0.25 on (w - 3)^2 from w = 1, each of which halves the distance to 3."""
     start = torch.tensor(1.0, requires_grad=True)
-    path = descend(
-        lambda w, step: (w["w"] - 3).square(), {"w": start}, lambda w, g, step: {"w": w["w"] - 0.25 * g["w"]}, 2, order
+    path = list(
+        descend(
+            lambda w, step: (w["w"] - 3).square(),
+            {"w": start},
+            lambda w, g, step: {"w": w["w"] - 0.25 * g["w"]},
+            2,
+            order,
+        )
     )
     assert [float(weights["w"].detach()) for weights in path] == [1.0, 2.0, 2.5]
     return start, path[-1]["w"]
@@ -283,7 +289,7 @@ def test_maml_plus_plus_refuses_other_steps_at_test() -> None:
 
 def test_reptile_moves_towards_the_mean_of_the_adapted_weights() -> None:
     method, batch = tiny("reptile", inner_learning_rate=0.01), tasks()
-    ends = [method.adapt(*flat(torch.cat([task.support, task.query], 2)), 5, order=0)[-1] for task in batch.split(1)]
+    ends = [last(method.adapt(*flat(torch.cat([task.support, task.query], 2)), 5, order=0)) for task in batch.split(1)]
     outcome = method.loss(batch)
     assert isinstance(outcome, Outcome)
     outcome.loss.backward()

@@ -12,10 +12,10 @@ HERE = Path(__file__).parent
 
 
 def draw(target: Path) -> None:
-    """A line for each file of results/ whose training was on Omniglot; the band is the 95 % interval."""
+    """A line for each file of omniglot/; the band is the 95 % interval."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for file in sorted((HERE / "results").glob("omniglot-*.json")):
+    for file in sorted((HERE / "omniglot").glob("*.json")):
         found = json.loads(file.read_text(encoding="utf-8"))
         of_step = found["training_seconds"] / found["steps"] / 60
         steps, accuracy, interval = zip(*found["validation_curve"], strict=True)

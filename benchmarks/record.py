@@ -1,9 +1,10 @@
-"""Write down what a finished `fewshot run PRESET` reached: benchmarks/results/PRESET.json.
+"""Write down what a finished `fewshot run PRESET` reached: benchmarks/DATASET/PRESET.json, and the preset's header.
 
     fewshot run omniglot-protonet-5w1s
     python benchmarks/record.py omniglot-protonet-5w1s
 
-Everything is read from the records of that run, so a number can't stand here without a run behind it.
+Everything is read from the records of that run, so a number can't stand here without a run behind it. The second line
+of the preset, which `fewshot presets` shows, is written from the same numbers.
 """
 
 import json
@@ -19,6 +20,7 @@ from fewshot.home import find_home
 from fewshot.preset import load_settings
 from flows.cache import last_run
 
+HERE = Path(__file__).parent
 PACKAGES = ("torch", "torchvision", "numpy", "prefect", "mlflow", "dvc")
 
 
@@ -55,14 +57,30 @@ def record(preset: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def header(found: dict[str, Any]) -> str:
+    """The line of a preset that says what it reached."""
+    own = f"{found['data']['dataset']}/"
+    accuracies = [
+        f"{name.removeprefix(own)} {100 * one['accuracy']:.1f} ± {100 * one['interval']:.1f} %"
+        for name, one in found["results"].items()
+        if name.startswith(own)
+    ]
+    minutes = found["training_seconds"] / 60
+    return f"# {', '.join(accuracies)}; {minutes:.1f} min of training on {found['machine'].partition(',')[0]}."
+
+
 def main() -> None:
     """Record each preset named on the command line."""
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
     for preset in sys.argv[1:] or sys.exit("usage: python benchmarks/record.py PRESET ..."):
-        file = folder / f"{preset}.json"
-        file.write_text(json.dumps(record(preset), indent=1) + "\n", encoding="utf-8")
+        found = record(preset)
+        file = HERE / found["data"]["dataset"] / f"{preset}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         print(f"wrote {file}")
+        source = HERE.parent / "fewshot" / "presets" / f"{preset}.toml"
+        first, *rest = source.read_text(encoding="utf-8").splitlines()
+        settings = rest[rest.index("[data]") :] if "[data]" in rest else rest
+        source.write_text("\n".join([first, header(found), *settings]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Print the results table of the README from benchmarks/results/*.json.
+"""Print the results table of the README from the recorded runs, benchmarks/omniglot/*.json and benchmarks/glyphs/*.json.
 
 python benchmarks/table.py
 """
@@ -7,32 +7,59 @@ import json
 from pathlib import Path
 from typing import Any
 
+HERE = Path(__file__).parent
 SHAPES = ("5w1s", "5w5s", "20w1s", "20w5s")
 
+PUBLISHED = {
+    "protonet": "98.8, 99.7, 96.0, 98.9",
+    "matching": "98.1, 98.9, 93.8, 98.5",
+    "relation": "99.6, 99.8 (chosen on test; FSL-Mate 98.0, 99.3)",
+    "maml": "98.7, 99.9, 95.8, 98.9 (t)",
+    "maml, first order": "98.3, 99.2, 89.4, 97.9 (t)",
+    "anil": "-, -, 96.2, 98.0 (t)",
+    "metasgd": "99.5, 99.9 (t)",
+    "maml++": "99.5, 99.9, 97.7, 99.3 (t, 5 networks)",
+    "reptile": "95.4, 98.9, 88.1, 96.7; 97.7, 99.5, 89.4, 97.1 (t)",
+}
+"""On Omniglot, in the order of SHAPES; (t): transductive. ProtoNet: Snell et al. 2017; Matching Networks and MAML: Finn
+et al. 2017, table 1; RelationNet: Sung et al. 2018; first-order MAML and Reptile: Nichol et al. 2018, table 2; ANIL:
+Raghu et al. 2020; Meta-SGD: Li et al. 2017; MAML++: Antoniou et al. 2019."""
 
-def rows(name: str, found: dict[str, Any]) -> list[str]:
-    """A row for each dataset and batch-norm mode that a preset was measured on."""
-    measured: dict[tuple[str, str], dict[str, str]] = {}
-    for key, one in found["results"].items():
-        dataset, _, rest = key.partition("/")
-        task, _, mode = rest.partition(" ")
-        cell = f"{100 * one['accuracy']:.2f} ± {100 * one['interval']:.2f}"
-        measured.setdefault((dataset, mode or "inductive"), {})[task] = cell
-    trained = f"{found['training_seconds'] / 60:.1f} min"
-    return [
-        f"| `{name}` | {dataset} | {mode} | "
-        + " | ".join(cells.get(shape, "-") for shape in SHAPES)
-        + f" | {trained} |"
-        for (dataset, mode), cells in measured.items()
-    ]
+
+def row(preset: str, found: dict[str, Any], dataset: str) -> str:
+    """What a preset reached on one dataset."""
+    cells = [_cell(found["results"], f"{dataset}/{shape}") for shape in SHAPES]
+    train, seconds = found["settings"]["train"], found["training_seconds"]
+    episodes = found["steps"] * train["tasks"]
+    protocol = f"{episodes:,} x {train['episode']}"
+    own = dataset == found["data"]["dataset"]
+    published = PUBLISHED.get(_method(found["settings"]["method"]), "-") if own and dataset == "omniglot" else "-"
+    name = f"`{preset}`" if own else f"`{preset}` on {dataset}"
+    return "| " + " | ".join([name, *cells, protocol, f"{seconds / 60:.1f}", published]) + " |"
 
 
 def table() -> str:
     """The whole table, in Markdown."""
-    head = ["| preset (`fewshot run ...`) | tested on | batch norm | " + " | ".join(SHAPES) + " | training |"]
-    head.append("|" + "---|" * (len(SHAPES) + 4))
-    files = sorted((Path(__file__).parent / "results").glob("*.json"))
-    return "\n".join(head + [row for file in files for row in rows(file.stem, json.loads(file.read_text()))])
+    head = ["preset", *SHAPES, "trained on", "min", "published"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for dataset in ("omniglot", "glyphs"):
+        for file in sorted((HERE / dataset).glob("*.json")):
+            found = json.loads(file.read_text(encoding="utf-8"))
+            tested = dict.fromkeys(name.partition("/")[0] for name in found["results"])
+            lines += [row(file.stem, found, on) for on in tested]
+    return "\n".join(lines)
+
+
+def _method(settings: dict[str, Any]) -> str:
+    """The name of a method as PUBLISHED has it."""
+    return f"{settings['name']}, first order" if settings.get("order") == "first" else str(settings["name"])
+
+
+def _cell(results: dict[str, Any], name: str) -> str:
+    """Inductive, and where it differs transductive accuracy."""
+    found = {mark: results[key] for mark, key in (("", name), ("t ", f"{name} transductive")) if key in results}
+    texts = [f"{mark}{100 * one['accuracy']:.2f} ± {100 * one['interval']:.2f}" for mark, one in found.items()]
+    return ", ".join(texts) or "-"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Drawing episodes: `episode(i)` is a pure function of (classes, shape, seed, i), vectorised over i.
 
 An episode is drawn as indexes only: `way` classes without replacement, then `shot + query` images of each without
-replacement, so that support and query never share an image. The cost is O(way x images drawn), whatever the size of
+replacement, so that support and query never share an image, nor one that is only turned. The cost is O(way x images drawn), whatever the size of
 the dataset. Frozen episodes are drawn once, written to a file and versioned with the data.
 """
 
@@ -76,10 +76,13 @@ class EpisodeSource:
         episode = np.arange(first, first + number, dtype=np.uint64)
         choice = _distinct(self._key, episode, np.full(number, len(self._eligible)), way, slot=0)
         classes = self._eligible[choice]
-        # One stream for each (episode, place in the episode), behind those of the class draw.
-        place = episode[:, None] * np.uint64(way) + np.arange(way, dtype=np.uint64)
+        # One stream for each (episode, place in the episode), behind those of the class draw. Classes that are the same
+        # images, turned, share that of the first, or a support image of one could be a query of another.
+        start = self._table.start[classes]
+        first_place = (start[:, :, None] == start[:, None, :]).argmax(-1).astype(np.uint64)
+        place = episode[:, None] * np.uint64(way) + first_place
         within = _distinct(self._key, place, self._table.count[classes], images, slot=2 * way)
-        rows = self._table.start[classes][..., None] + within
+        rows = start[..., None] + within
         return EpisodeRows(self._shape, rows, self._table.turns[classes], classes)
 
 

@@ -76,6 +76,17 @@ def test_classes_and_images_are_drawn_without_replacement_and_support_and_query_
     np.testing.assert_array_equal(drawn.turns, classes.turns[drawn.classes])
 
 
+def test_a_turned_support_image_is_never_a_query_of_another_class() -> None:
+    # Three characters, each in four turns: every episode of five holds some character twice.
+    start = np.repeat(np.arange(3) * 20, 4)
+    turned = ClassTable(start, np.full(12, 20), np.tile(np.arange(4, dtype=np.int8), 3))
+    for shape in (SHAPE, EpisodeShape(5, 5, 15)):
+        for rows in EpisodeSource(turned, shape, 0, "test").draw(0, 200).rows:
+            support, query = set(rows[:, : shape.shot].ravel()), set(rows[:, shape.shot :].ravel())
+            assert len(support) < rows[:, : shape.shot].size
+            assert not support & query
+
+
 def test_every_class_place_and_image_is_equally_likely() -> None:
     drawn = source(classes=12, shape=EpisodeShape(5, 2, 3)).draw(0, 20_000)
     p_values = [stats.chisquare(np.bincount(drawn.classes[:, place], minlength=12)).pvalue for place in range(5)]

@@ -1,0 +1,109 @@
+"""Mistakes that other implementations are known for, where no other test of ours would find them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from test_inner_loop import Tiny, tasks, tiny
+from test_train import toy_settings
+from toy_data import toy_dataset
+from torch import Tensor
+
+from fewshot.backbones.layers import BatchNorm, Convolution
+from fewshot.data.images import EpisodeBatch, ImageBank
+from fewshot.methods.inner_loop import flat, last
+from fewshot.methods.protonet import ProtoNet
+from fewshot.methods.simpleshot import SimpleShot
+from fewshot.parallel import Workers
+from fewshot.train import train
+
+
+class Counting(Tiny):
+    """Remembers how many images each pass took."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes: list[int] = []
+
+    def maps(self, images: Tensor) -> Tensor:
+        self.passes.append(len(images))
+        return super().maps(images)
+
+
+def test_support_and_query_of_a_protonet_episode_are_normalised_together() -> None:
+    backbone, batch = Counting().double(), tasks(number=1, way=3, shot=2, query=3)
+    protonet = ProtoNet(backbone).train()
+    logits = protonet.logits(batch)
+    assert backbone.passes == [3 * (2 + 3)]
+    # In training other queries therefore change the answer to a query, at test they don't.
+    fewer = EpisodeBatch(batch.support, batch.query[:, :, :1])
+    of_first = logits.unflatten(1, (3, 3))[:, :, 0]
+    assert not torch.allclose(protonet.logits(fewer), of_first)
+    protonet.eval()
+    torch.testing.assert_close(protonet.logits(fewer), protonet.logits(batch).unflatten(1, (3, 3))[:, :, 0])
+
+
+def test_anil_embeds_the_support_set_once_however_many_steps_it_takes() -> None:
+    method = tiny("anil", inner_steps=5)
+    method.backbone = backbone = Counting().double()
+    method.loss(tasks(number=1, way=3, shot=2, query=3))
+    assert backbone.passes == [3 * 2, 3 * 3]
+
+
+def test_reptile_begins_each_task_with_a_new_optimizer() -> None:
+    method, (first, second) = tiny("reptile", inner_learning_rate=0.01), tasks().split(1)
+    alone = last(method.adapt(*flat(second.support), 3, order=0))
+    list(method.adapt(*flat(first.support), 3, order=0))
+    after_another = last(method.adapt(*flat(second.support), 3, order=0))
+    assert all(torch.equal(alone[name], after_another[name]) for name in alone)
+
+
+@pytest.mark.parametrize("name", ["maml", "anil", "protomaml", "metasgd", "maml++", "metalearner"])
+def test_the_inner_update_stays_in_float32_under_autocast(name: str) -> None:
+    method = tiny(name, inner_steps=1, inner_steps_test=1, inner_learning_rate=1e-4).float()
+    images, labels = flat(tasks(number=1).support.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        before, after = method.adapt(images, labels, 1, order=2)
+    assert {weight.dtype for weight in after.values()} == {torch.float32}
+    # In bfloat16 an update of less than 1/256 of a weight would be lost.
+    change = (after["head.bias"] - before["head.bias"]).abs()
+    assert 0 < change.max() < 1e-3
+
+
+def test_simple_shot_is_centred_on_training_images_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = toy_dataset(tmp_path / "data")
+    shown: list[Tensor] = []
+    monkeypatch.setattr(SimpleShot, "settle", lambda self, images: shown.append(images))
+    train(toy_settings("simpleshot", steps=2), dataset, tmp_path / "run")
+    bank = ImageBank(dataset.pack.images, torch.device("cpu"))
+    part = dataset.part("train")
+    of_training = [
+        bank.take(torch.arange(start, start + count).numpy(), torch.full((count,), int(turns)).numpy())
+        for start, count, turns in zip(part.start.tolist(), part.count.tolist(), part.turns.tolist(), strict=True)
+    ]
+    known = {image.numpy().tobytes() for image in torch.cat(of_training)}
+    assert shown
+    assert all(image.numpy().tobytes() in known for image in torch.cat(shown))
+
+
+def test_threads_never_share_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    method = tiny("maml")
+    networks = list(Workers(method).map(lambda mine, part: mine.backbone, [0, 1]))
+    assert len({id(network) for network in (*networks, method.backbone)}) == 3
+
+
+def test_the_running_statistics_of_tasks_side_by_side_are_their_own() -> None:
+    norm, convolution = BatchNorm(2), Convolution(1, 2, 1)
+    norm.momentum = 1.0
+    images = torch.stack([torch.rand(4, 6, 6), 5 * torch.rand(4, 6, 6)], 1)  # image, task x channel, height, width
+    buffers = {"running_mean": torch.zeros(4), "running_var": torch.ones(4), "num_batches_tracked": torch.tensor(0)}
+    weight = {"weight": torch.cat([convolution.weight] * 2)}
+    maps = torch.func.functional_call(convolution, weight, images)
+    torch.func.functional_call(norm, buffers | {"weight": torch.ones(4), "bias": torch.zeros(4)}, maps)
+    assert (norm.running_mean == 0).all()
+    for task in range(2):
+        torch.testing.assert_close(
+            buffers["running_mean"][2 * task : 2 * task + 2], convolution(images[:, task : task + 1]).mean((0, 2, 3))
+        )

@@ -1,4 +1,4 @@
-"""Print the results table of the README from the recorded runs, benchmarks/omniglot/*.json and benchmarks/glyphs/*.json.
+"""Print the results table of the README from the recorded runs in omniglot/ and glyphs/.
 
 python benchmarks/table.py
 """

@@ -1,8 +1,8 @@
 """Drawing episodes: `episode(i)` is a pure function of (classes, shape, seed, i), vectorised over i.
 
 An episode is drawn as indexes only: `way` classes without replacement, then `shot + query` images of each without
-replacement, so that support and query never share an image, nor one that is only turned. The cost is O(way x images drawn), whatever the size of
-the dataset. Frozen episodes are drawn once, written to a file and versioned with the data.
+replacement, so that support and query never share an image, nor one that is only turned. The cost is O(way x images
+drawn), whatever the size of the dataset. Frozen episodes are drawn once, written to a file and versioned with the data.
 """
 
 from dataclasses import dataclass

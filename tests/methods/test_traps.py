@@ -6,8 +6,8 @@ import pytest
 import torch
 from test_inner_loop import Tiny, tasks, tiny
 from test_train import toy_settings
-from toy_data import toy_dataset
 from torch import Tensor
+from toy_data import toy_dataset
 
 from fewshot.backbones.layers import BatchNorm, Convolution
 from fewshot.data.images import EpisodeBatch, ImageBank

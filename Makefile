@@ -14,7 +14,7 @@ export MPLCONFIGDIR := $(CURDIR)/.fewshot/matplotlib
 # Freed by `make clean`; pip's cache would stay behind in the home folder.
 PIP := $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: run test race race-quick lint clean help
+.PHONY: run test test-peers race race-quick lint clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,10 @@ race: .venv/.race
 
 race-quick: .venv/.run
 	@$(BIN)/python -m benchmarks.speed.guard
+
+# The tests that compute the same with other libraries; `make test` alone skips them.
+test-peers: .venv/.test .venv/.race
+	@$(BIN)/python -m pytest tests/methods/test_peers.py
 
 lint: .venv/.test
 	$(BIN)/ruff check .

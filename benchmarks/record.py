@@ -46,7 +46,10 @@ def record(preset: str) -> dict[str, Any]:
         "seed": model["settings"]["seed"],
         "settings": model["settings"],
         "weights_sha256": training["weights_sha256"],
-        "data": {key: model["data"][key] for key in ("dataset", "split", "digest")},
+        "data": {
+            **{key: model["data"][key] for key in ("dataset", "split", "digest")},
+            "md5": steps[f"prepare {model['data']['dataset']}"]["record"]["md5"],
+        },
         "validation_curve": [
             [point["step"], round(point["val_accuracy"], 4), round(point["val_interval"], 4)]
             for point in read_json(home.state / training["history"], "run it again")["points"]

@@ -150,6 +150,18 @@ class RegisterSettings(Frozen):
     model: str = Field("", description="registered model; empty: dataset-method")
 
 
+class GateSettings(Frozen):
+    """When a challenger takes the champion's place; see `fewshot.gate`."""
+
+    alpha: float = Field(0.05, gt=0, lt=1, description="chance, in a year, to promote a model that is no better")
+    tests_per_year: int = Field(365, ge=1, description="challengers tested in 365 days, at most; each spends its part")
+    margin: float = Field(0.0, ge=0, lt=1, description="by how much it must be better, as a share: 0.01 is a point")
+    shape: Shape = Field(EpisodeShape(5, 1, 15), description="shape of the frozen gate episodes")
+    episodes: int = Field(600, ge=30, description="gate episodes")
+    max_calibration_error: float | None = Field(None, ge=0, le=1, description="expected calibration error, at most")
+    max_latency_ms: float | None = Field(None, gt=0, description="median time to learn a task, at most")
+
+
 class Settings(Frozen):
     """The whole pipeline. Two runs with equal settings, data, code and environment give the same weights."""
 
@@ -161,6 +173,7 @@ class Settings(Frozen):
     method: MethodSettings = ProtoNetSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    gate: GateSettings = GateSettings()
     register_: RegisterSettings = Field(RegisterSettings(), alias="register")
 
     @property

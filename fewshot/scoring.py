@@ -25,6 +25,8 @@ class Answers(NamedTuple):
     """Share of an episode's queries that were answered rightly."""
     predicted: Int64[np.ndarray, "episode way query"]
     """The place (0 to way - 1) of the class that was answered for each query."""
+    confidence: Float[np.ndarray, "episode way query"]
+    """The probability that was given to that class."""
 
 
 def answer(method: Method, bank: ImageBank, drawn: EpisodeRows, batch_norm: BatchNorm) -> Answers:
@@ -38,10 +40,12 @@ def answer(method: Method, bank: ImageBank, drawn: EpisodeRows, batch_norm: Batc
             logits = _logits_of_embeddings(method, bank, drawn, parts)
         else:
             logits = Workers(method).map(partial(_logits, bank, batch_norm), parts)
-        predicted = np.concatenate([of_part.argmax(-1).cpu().numpy() for of_part in logits])
-    places = predicted.reshape(-1, way, query)
+        best = [of_part.float().softmax(-1).max(-1) for of_part in logits]
+    confidence, places = (
+        torch.cat(of_parts).view(-1, way, query).cpu().numpy() for of_parts in zip(*best, strict=True)
+    )
     right = places == np.arange(way)[:, None]
-    return Answers(right.mean((1, 2)), places)
+    return Answers(right.mean((1, 2)), places, confidence)
 
 
 def _logits(bank: ImageBank, batch_norm: BatchNorm, method: Method, part: EpisodeRows) -> Tensor:

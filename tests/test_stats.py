@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fewshot.stats import Score, score
+from fewshot.stats import Score, calibration_error, score
 
 
 def test_interval_by_hand() -> None:
@@ -23,3 +23,18 @@ def test_interval_covers_the_truth_95_times_in_100() -> None:
 
 def test_a_score_reads_as_papers_write_it() -> None:
     assert str(Score(0.98765, 0.00213, 600)) == "98.77 ± 0.21 %"
+
+
+def test_calibration_error_by_hand() -> None:
+    # Two ranges: of the answers at 0.25 none was right, of the two at 0.75 and 0.85 one; (0.25 + |1.6 - 1|) / 3.
+    confidence, right = np.array([0.25, 0.75, 0.85]), np.array([False, True, False])
+    assert calibration_error(confidence, right, bins=2) == pytest.approx((0.25 + 0.6) / 3)
+    assert calibration_error(np.ones((2, 3)), np.ones((2, 3), dtype=bool)) == 0
+
+
+def test_calibration_error_of_honest_confidence_is_small() -> None:
+    numbers = np.random.default_rng(0)
+    confidence = numbers.uniform(0.2, 1, 40_000)
+    right = numbers.uniform(size=40_000) < confidence
+    assert calibration_error(confidence, right) < 0.01
+    assert calibration_error(np.sqrt(confidence), right) > 0.1

@@ -162,6 +162,12 @@ class GateSettings(Frozen):
     max_latency_ms: float | None = Field(None, gt=0, description="median time to learn a task, at most")
 
 
+class NotifySettings(Frozen):
+    """Who is told how a retraining ended."""
+
+    webhook: str = Field("", pattern=r"^(https?://.+)?$", description="address that gets a POST of JSON; empty: none")
+
+
 class Settings(Frozen):
     """The whole pipeline. Two runs with equal settings, data, code and environment give the same weights."""
 
@@ -175,6 +181,7 @@ class Settings(Frozen):
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings()
     register_: RegisterSettings = Field(RegisterSettings(), alias="register")
+    notify: NotifySettings = NotifySettings()
 
     @property
     def model_name(self) -> str:

@@ -61,6 +61,52 @@ def run(preset: PresetArgument = DEFAULT_PRESET, settings: SetOption = None) -> 
 
 
 @app.command(
+    epilog="Examples: fewshot retrain | fewshot retrain glyphs-protonet-5w1s --set gate.margin=0.002 | "
+    "fewshot retrain --set notify.webhook=http://127.0.0.1:8000/hook"
+)
+def retrain(preset: PresetArgument = DEFAULT_PRESET, settings: SetOption = None) -> None:
+    """Run the pipeline if anything changed, and promote the new version only if it is shown to beat the champion."""
+    from fewshot.home import find_home, prepare_environment
+    from fewshot.preset import load_settings
+
+    chosen, home = load_settings(preset, settings), find_home()
+    prepare_environment(home)
+    from flows import show
+    from flows.embedded import prefect_api
+
+    with show.waiting("starting Prefect"), prefect_api(home) as ready:
+        from flows.retrain import retrain as flow
+
+        ready()
+    show.heading(chosen.run_name, preset)
+    show.outcome(flow(preset, settings or []))
+
+
+@app.command(epilog="Example: fewshot rollback glyphs-protonet")
+def rollback(model: Annotated[str, typer.Argument(help="Name of a registered model.")]) -> None:
+    """Make the version that was the champion before the champion again."""
+    from fewshot.home import find_home, prepare_environment
+    from fewshot.promotion import rollback as take_back
+
+    home = find_home()
+    prepare_environment(home)
+    taken_back, champion = take_back(home, model)
+    print(f"{model}: version {champion} is the champion again, version {taken_back or 'none'} is not")
+
+
+@app.command(epilog="Example: fewshot history glyphs-protonet")
+def history(model: Annotated[str, typer.Argument(help="Name of a registered model.")]) -> None:
+    """Tell what was decided on each version of a model, and why."""
+    from fewshot.home import find_home, prepare_environment
+    from fewshot.promotion import history as tell
+    from flows import show
+
+    home = find_home()
+    prepare_environment(home)
+    show.history(model, tell(home, model))
+
+
+@app.command(
     epilog="Examples: fewshot why | fewshot why train | fewshot why evaluate glyphs-protonet-5w1s --set seed=1"
 )
 def why(
@@ -133,7 +179,8 @@ def prepare_data(names: Annotated[list[str], typer.Argument(help="Datasets; `few
 
 
 # The commands that most people want come first in the list.
-app.registered_commands.sort(key=lambda command: getattr(command.callback, "__name__", "") not in ("run", "why", "ui"))
+FIRST = ("run", "retrain", "rollback", "history", "why", "ui")
+app.registered_commands.sort(key=lambda command: getattr(command.callback, "__name__", "") not in FIRST)
 
 
 def main(arguments: list[str] | None = None) -> int:

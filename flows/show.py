@@ -1,7 +1,7 @@
 """What a run says on the terminal and in Prefect's page: steps, results, what to type next."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from fewshot.screen import make_console
 
 if TYPE_CHECKING:
+    from fewshot.promotion import Ruling
     from flows.why import Verdict
 
 _LABEL = 18
@@ -79,6 +80,30 @@ def results(summary: dict[str, Any]) -> None:
         f"        {command} run {summary['preset']} --set train.steps=2000",
         markup=False,
     )
+
+
+def outcome(found: dict[str, Any]) -> None:
+    """How a retraining ended."""
+    console = make_console()
+    version = f" version {found['version']}" if "version" in found else ""
+    console.print(f"\n  [bold]{found['outcome']}[/]: model {found['model']}{version}")
+    console.print(f"  {found['reason']}", markup=False)
+    console.print(f"\n  next: {_command()} history {found['model']}", markup=False)
+
+
+def history(model: str, versions: "Sequence[tuple[str, Ruling | None, list[str], str]]") -> None:
+    """What was decided on each version."""
+    console = make_console()
+    console.print(f"[bold]{model}[/]")
+    for version, ruling, aliases, rolled_back in versions:
+        decision, when = (ruling.decision, ruling.time[:16].replace("T", " ")) if ruling else ("not judged", "")
+        console.print(f"  {version:>3}  [bold]{decision:10}[/] {when:16}  {', '.join(aliases)}".rstrip())
+        if ruling:
+            against = f"against version {ruling.against}: " if ruling.against else ""
+            console.print(f"       {against}{ruling.reason}", markup=False)
+        if rolled_back:
+            console.print(f"       rolled back {rolled_back[:16].replace('T', ' ')}", markup=False)
+    console.print(f"\ntimes are UTC; back to the champion before: {_command()} rollback {model}", markup=False)
 
 
 def _command() -> str:

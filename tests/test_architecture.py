@@ -31,15 +31,16 @@ LAYERS = [
     {"model", "parallel"},
     {"scoring", "step"},
     {"checkpoint", "train", "evaluate", "classifier"},
-    {"tracking", "curve", "registry", "mlflow_model"},
-    {"leaderboard"},
+    {"gate"},
+    {"tracking", "curve", "registry", "mlflow_model", "comparison"},
+    {"leaderboard", "promotion"},
     {"cli", "cli_data", "__main__"},
 ]
 """The rooms of fewshot/, lowest first; a module imports from its own layer and those below."""
 
 KNOWS = {
     "prefect": {"flows"},
-    "mlflow": {"mlflow_store", "tracking", "curve", "registry", "mlflow_model"},
+    "mlflow": {"mlflow_store", "tracking", "curve", "registry", "mlflow_model", "promotion"},
     "dvc": set(),
     "typer": {"cli", "cli_data", "flows"},
 }

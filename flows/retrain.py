@@ -1,0 +1,75 @@
+"""Retraining: run the pipeline if anything changed; the challenger takes over only if it is shown to be better."""
+
+from typing import Any
+
+from filelock import FileLock, Timeout
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
+
+from fewshot.config import Settings, settings_from
+from fewshot.data.splits import open_dataset
+from fewshot.home import Home, find_home, prepare_environment
+from fewshot.preset import DEFAULT_PRESET, load_settings
+from fewshot.promotion import judge, markdown
+from flows.notify import notify
+from flows.pipeline import RETRIED, pipeline
+
+
+# Never cached: it asks the registry, and answers at once where nothing is new.
+@task(name="gate", **RETRIED)
+def gate(settings: dict[str, Any], model: str, version: str) -> dict[str, Any]:
+    """Compare the version with the champion on the gate's episodes, and promote it if it is better."""
+    home, chosen = find_home(), settings_from(settings)
+    dataset = open_dataset(home.data, chosen.data.dataset, chosen.data.split)
+    ruling, is_new = judge(home, chosen, model, version, dataset)
+    return {
+        "outcome": ruling.decision,
+        "version": ruling.version,
+        "against": ruling.against,
+        "reason": ruling.reason,
+        "verdict": ruling.verdict,
+        "is_new": is_new,
+        "markdown": markdown(ruling),
+    }
+
+
+@flow(name="retrain", flow_run_name="{preset}")
+def retrain(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Bring a preset's model up to date, and promote it if it beats the champion.
+
+    Returns {"model", "outcome", "reason", "flow_run", ...}; the outcome is promoted, kept, first, nothing to do or
+    already running. A failure is told to the webhook, too, before it is raised.
+    """
+    home, settings = find_home(), load_settings(preset, overrides)
+    prepare_environment(home)
+    said = {"model": settings.model_name, "preset": preset, "flow_run": flow_run.id or "none"}
+    try:
+        # Of two for one model the second has nothing to do: the first one is doing it.
+        with FileLock(home.lock(f"retrain-{settings.model_name}"), timeout=0):
+            outcome = said | _retrained(home, settings, preset, overrides or [])
+    except Timeout:
+        outcome = said | {
+            "outcome": "already running",
+            "reason": f"another retraining of {settings.model_name} is under way",
+        }
+    except Exception as error:
+        notify(settings.notify.webhook, said | {"outcome": "failed", "reason": f"{type(error).__name__}: {error}"})
+        raise
+    notify(settings.notify.webhook, outcome)
+    return outcome
+
+
+def _retrained(home: Home, settings: Settings, preset: str, overrides: list[str]) -> dict[str, Any]:
+    summary = pipeline(preset, overrides)
+    judged = gate(settings.plain(), summary["model"], summary["version"])
+    text, is_new = judged.pop("markdown"), judged.pop("is_new")
+    if not is_new and all(step["cached"] for step in summary["steps"]):
+        return {
+            "outcome": "nothing to do",
+            "version": summary["version"],
+            "reason": f"data, code, settings and environment are those of version {summary['version']}, which was "
+            f"{'promoted' if judged['outcome'] != 'kept' else 'judged and kept back'} before",
+        }
+    create_markdown_artifact(text, key="verdict", description=f"{summary['model']} version {summary['version']}")
+    return judged | {"results": summary["results"]}

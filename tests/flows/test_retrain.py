@@ -1,0 +1,116 @@
+"""The retraining flow on a copy of the project: what it decides, what it does not do twice, whom it tells."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from project_copy import TINY, command
+from test_pipeline import versions
+
+from fewshot.errors import TrainingError
+from fewshot.home import Home
+from fewshot.mlflow_store import aliases
+from flows import notify
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+PRESET = "glyphs-protonet-5w1s"
+GATE = [*TINY, "gate.episodes=30"]
+
+
+@pytest.fixture
+def heard() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A webhook: its address, and what was posted to it."""
+    posted: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/hook", posted
+        server.shutdown()
+        thread.join()
+
+
+def retrain(*overrides: str) -> dict[str, Any]:
+    from flows.retrain import retrain as flow
+
+    return flow(PRESET, [*GATE, *overrides])
+
+
+@pytest.mark.slow
+def test_a_retraining_promotes_keeps_or_finds_nothing_to_do_and_tells_it(
+    home: Home, heard: tuple[str, list[dict[str, Any]]]
+) -> None:
+    address, posted = heard
+    hook = f"notify.webhook={address}"
+    first = retrain(hook)
+    assert (first["outcome"], first["version"]) == ("first", "1")
+    assert retrain(hook)["outcome"] == "nothing to do"
+    assert len(versions(home)) == 1
+
+    other = retrain(hook, "seed=1")
+    assert other["outcome"] in ("kept", "promoted")
+    assert (other["version"], other["against"]) == ("2", "1")
+    assert other["verdict"]["level"] == pytest.approx(0.05 / 365)
+    champion = "2" if other["outcome"] == "promoted" else "1"
+    assert "champion" in (aliases(home, "glyphs-protonet", champion) or [])
+    assert retrain(hook, "seed=1")["outcome"] == "nothing to do"
+    assert len(versions(home)) == 2
+
+    with pytest.raises(TrainingError):
+        retrain(hook, "train.learning_rate=1e30", "train.precision=float32")
+    outcomes = [one["outcome"] for one in posted]
+    assert outcomes == ["first", "nothing to do", other["outcome"], "nothing to do", "failed"]
+    assert all(one["model"] == "glyphs-protonet" and one["flow_run"] != "none" for one in posted)
+    assert posted[-1]["reason"].startswith("TrainingError: the loss is")
+
+
+def test_two_retrainings_of_a_model_never_run_at_once(home: Home) -> None:
+    with FileLock(home.lock("retrain-glyphs-protonet")):
+        assert retrain()["outcome"] == "already running"
+    assert versions(home) == []
+
+
+def test_a_webhook_that_is_not_there_stops_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(notify, "WAIT_S", 0.01)
+    notify.notify("http://127.0.0.1:9/hook", {"model": "m", "outcome": "nothing to do"})
+    assert "the webhook http://127.0.0.1:9/hook was not told in 3 tries" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_commands_tell_the_story_of_a_model(home: Home) -> None:
+    def say(*arguments: str) -> tuple[int | None, str]:
+        process = command(home, *arguments)
+        out, err = process.communicate(timeout=200)
+        return process.returncode, out + err
+
+    settings = [part for setting in GATE for part in ("--set", setting)]
+    status, text = say("retrain", *settings)
+    assert status == 0, text
+    assert "first: model glyphs-protonet version 1" in text
+    status, text = say("history", "glyphs-protonet")
+    assert status == 0, text
+    assert "there is no champion to compare with" in text
+    status, text = say("rollback", "glyphs-protonet")
+    assert status == 1
+    assert "glyphs-protonet has no version to go back to" in text

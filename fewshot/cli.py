@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fewshot.cli_data import data
-from fewshot.screen import make_console, make_table
+from fewshot.screen import make_console, make_table, print_findings
 
 if TYPE_CHECKING:
     from fewshot.config import EpisodeShape, Settings
@@ -186,12 +186,7 @@ def doctor() -> None:
     """Check this machine and installation; exit status 1 if something is broken."""
     from fewshot.doctor import examine
 
-    console, findings = make_console(), examine()
-    for finding in findings:
-        mark = "[green]ok[/]    " if finding.ok else "[red]broken[/]"
-        console.print(f"{mark} {finding.subject:14}", end=" ")
-        console.print(finding.text, markup=False)
-    if not all(finding.ok for finding in findings):
+    if not print_findings(examine()):
         raise typer.Exit(1)
 
 

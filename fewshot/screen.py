@@ -1,6 +1,10 @@
 """How the commands print: a console, and tables that lose nothing. rich is imported when something is printed."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fewshot.doctor import Finding
 
 
 def make_console() -> Any:
@@ -16,3 +20,12 @@ def make_table(*columns: str) -> Any:
     from rich.table import Column, Table
 
     return Table(*(Column(name, overflow="fold") for name in columns), box=SIMPLE_HEAD, pad_edge=False)
+
+
+def print_findings(findings: "Sequence[Finding]") -> bool:
+    """A line for each thing that was looked at; returns whether all is well."""
+    console = make_console()
+    for finding in findings:
+        console.print(f"{'[green]ok[/]    ' if finding.ok else '[red]broken[/]'} {finding.subject:14}", end=" ")
+        console.print(finding.text, markup=False)
+    return all(finding.ok for finding in findings)

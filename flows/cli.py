@@ -124,13 +124,13 @@ def why(
     show.verdicts(explain(home, preset, settings, None if step == "all" else step))
 
 
+MLflowPort = Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow's page.")]
+PrefectPort = Annotated[int, typer.Option(min=1, max=65535, help="Port of Prefect's page.")]
+
+
 @app.command(epilog="Example: fewshot ui --mlflow-port 5001 --prefect-port 4201")
-def ui(
-    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow's page.")] = 5000,
-    prefect_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Prefect's page.")] = 4200,
-) -> None:
+def ui(mlflow_port: MLflowPort = 5000, prefect_port: PrefectPort = 4200) -> None:
     """Serve MLflow's and Prefect's pages on 127.0.0.1 until Ctrl-C."""
-    from fewshot.errors import PipelineError
     from fewshot.home import find_home, prepare_environment
     from flows import show
     from flows.servers import both_servers
@@ -138,13 +138,49 @@ def ui(
     home = find_home()
     prepare_environment(home)
     try:
-        with both_servers(home, mlflow_port, prefect_port) as ended:
+        with both_servers(home, mlflow_port, prefect_port) as supervisor:
             show.addresses(mlflow_port, prefect_port)
-            while not ended():
-                time.sleep(0.5)
-            raise PipelineError(f"{ended()} ended by itself; the server.log in {home.state} says why")
+            while True:
+                supervisor.watch(60, show.remark)
     except KeyboardInterrupt:
         show.remark("both servers are stopped")
+
+
+@app.command(
+    epilog='Examples: fewshot up | fewshot up omniglot-protonet-5w1s --cron "0 2 * * 1-5" --set gate.margin=0.002 | '
+    "fewshot up --check"
+)
+def up(
+    preset: PresetArgument = DEFAULT_PRESET,
+    settings: SetOption = None,
+    cron: Annotated[str, typer.Option(help="When to retrain, as cron writes it, in UTC.")] = "0 3 * * *",
+    mlflow_port: MLflowPort = 5000,
+    prefect_port: PrefectPort = 4200,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether all parts of a running one work.")] = False,
+) -> None:
+    """Serve both pages, run a worker and retrain on a schedule, on this machine until Ctrl-C."""
+    from fewshot.home import find_home, prepare_environment
+    from fewshot.preset import load_settings
+    from fewshot.screen import print_findings
+    from flows import show
+    from flows.up import check as examine
+    from flows.up import everything
+
+    home = find_home()
+    prepare_environment(home)
+    if check:
+        if not print_findings(examine(home)):
+            raise typer.Exit(1)
+        return
+    load_settings(preset, settings)  # a wrong name is said now, not at night
+    try:
+        with everything(home, mlflow_port, prefect_port, preset, settings or [], cron) as supervisor:
+            show.addresses(mlflow_port, prefect_port)
+            print(f"retrain {preset} at {cron} (UTC); at once: prefect deployment run retrain/nightly", flush=True)
+            while True:
+                supervisor.watch(60, show.remark)
+    except KeyboardInterrupt:
+        show.remark("servers and worker are stopped")
 
 
 @app.command("env", epilog='Example: eval "$(fewshot env)"; prefect worker start --pool local --type process')
@@ -179,7 +215,7 @@ def prepare_data(names: Annotated[list[str], typer.Argument(help="Datasets; `few
 
 
 # The commands that most people want come first in the list.
-FIRST = ("run", "retrain", "rollback", "history", "why", "ui")
+FIRST = ("run", "retrain", "up", "rollback", "history", "why", "ui")
 app.registered_commands.sort(key=lambda command: getattr(command.callback, "__name__", "") not in FIRST)
 
 

@@ -1,4 +1,8 @@
-"""The pages of MLflow and Prefect, started together and stopped together."""
+"""What a machine needs that serves and retrains: servers and a worker under one supervisor.
+
+Each part is a process of its own. It is started and waited for, started again when it dies, and stopped with all that
+it started. Parts that a killed supervisor left behind are ended by the next one.
+"""
 
 import os
 import signal
@@ -6,49 +10,142 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock
+import psutil
+from filelock import FileLock, Timeout
 
 from fewshot.errors import PipelineError
-from fewshot.files import write_bytes
+from fewshot.files import read_json, write_bytes, write_json
 from fewshot.home import Home
 from flows.embedded import answers
 
 HOST = "127.0.0.1"
 START_LIMIT_S = 180
 STOP_LIMIT_S = 15
+WATCH_S = 0.5
+RESTARTS, WITHIN_S = 5, 600.0
+"""A part that dies more often than so many times within so many seconds is given up."""
+
+
+@dataclass
+class Part:
+    """One process of the supervisor's."""
+
+    name: str
+    command: list[str]
+    log: Path
+    health: str
+    """Address that answers once the part is ready."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    lock: Path | None = None
+    """Held while the part starts."""
+
+
+class Supervisor:
+    """Starts parts in order, watches them, stops them all."""
+
+    def __init__(self, note: Path) -> None:
+        """`note` is a file that keeps which processes are ours; those that an earlier one left behind are ended."""
+        self._note = note
+        self._parts: list[Part] = []
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._deaths: dict[str, deque[float]] = {}
+        _end_left_behind(note)
+
+    def start(self, part: Part) -> None:
+        """Start a part and wait until it answers; PipelineError if it does not."""
+        self._parts.append(part)
+        self._start(part)
+
+    def watch(self, seconds: float, remark: Callable[[str], None]) -> None:
+        """Look after the parts for a while. PipelineError when one dies again and again."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for part in self._parts:
+                if self._running[part.name].poll() is not None:
+                    self._again(part, remark)
+            time.sleep(WATCH_S)
+
+    def stop(self) -> None:
+        """End all parts, the last one first, and whatever they started."""
+        for part in reversed(self._parts):
+            if part.name in self._running:
+                _stop(self._running.pop(part.name))
+        self._note.unlink(missing_ok=True)
+
+    def _again(self, part: Part, remark: Callable[[str], None]) -> None:
+        now, deaths = time.monotonic(), self._deaths.setdefault(part.name, deque(maxlen=RESTARTS + 1))
+        deaths.append(now)
+        if len(deaths) > RESTARTS and now - deaths[0] < WITHIN_S:
+            often = f"{len(deaths)} times in {now - deaths[0]:.0f} s"
+            raise PipelineError(f"{part.name} ended {often}; {part.log} says why")
+        _stop(self._running[part.name])  # what it started may have outlived it
+        remark(f"{part.name} ended by itself and is started again; {part.log} says why")
+        self._start(part)
+
+    def _start(self, part: Part) -> None:
+        part.log.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(part.lock) if part.lock else nullcontext():
+            process = self._running[part.name] = _spawn(part)
+            write_json(self._note, {"processes": [_identity(running.pid) for running in self._running.values()]})
+            _wait(part, process)
 
 
 @contextmanager
-def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Callable[[], str]]:
-    """MLflow's page and Prefect's server while the block runs; gives a function that returns what ended, or "".
+def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Supervisor]:
+    """MLflow's page and Prefect's server while the block runs, under a supervisor that can take further parts.
 
     The block is entered when both answer. Raises PipelineError if a port is taken or one does not start.
     """
-    for name, port, option in (("MLflow", mlflow_port, "--mlflow-port"), ("Prefect", prefect_port, "--prefect-port")):
-        _check_free(name, port, option)
-    home.mlflow.mkdir(parents=True, exist_ok=True)
-    home.prefect.mkdir(parents=True, exist_ok=True)
-    running: dict[str, subprocess.Popen[bytes]] = {}
-    note, api = home.prefect / "api-url", f"http://{HOST}:{prefect_port}/api"
+    from fewshot.mlflow_store import connect
+
+    taken = (("MLflow", mlflow_port, "--mlflow-port"), ("Prefect", prefect_port, "--prefect-port"))
+    api = api_address(prefect_port)
+    python = [sys.executable, "-m"]
+    places = ["--backend-store-uri", home.tracking_uri, "--artifacts-destination", str(home.mlflow / "artifacts")]
+    mlflow = ["mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1", *places]
+    prefect = ["prefect", "server", "start", "--host", HOST, "--port", str(prefect_port)]
+    note, ours = home.prefect / "api-url", FileLock(home.lock("supervisor"))
     try:
-        _upgrade(home)
-        running["MLflow"] = _start(_mlflow_command(home, mlflow_port), home.mlflow / "server.log")
-        # The lock that `fewshot run` holds while its own server brings a new database up to date.
-        with FileLock(home.lock("prefect")):
-            # The page asks this address; it would ask port 4200 whatever the server's own port is.
-            variables = {"PREFECT_SERVER_UI_API_URL": api}
-            running["Prefect"] = _start(_prefect_command(prefect_port), home.prefect / "server.log", variables)
-            _wait("Prefect", running["Prefect"], f"{api}/health", home.prefect / "server.log")
-        _wait("MLflow", running["MLflow"], f"http://{HOST}:{mlflow_port}/health", home.mlflow / "server.log")
+        ours.acquire(timeout=0)
+    except Timeout:
+        raise PipelineError("fewshot ui or fewshot up is running in this project already; stop it first") from None
+    supervisor = Supervisor(home.state / "supervised.json")
+    try:
+        for name, port, option in taken:
+            _check_free(name, port, option)
+        connect(home)  # a new database is made by one process
+        supervisor.start(
+            Part("MLflow", [*python, *mlflow], home.mlflow / "server.log", f"http://{HOST}:{mlflow_port}/health")
+        )
+        supervisor.start(
+            Part(
+                "Prefect",
+                [*python, *prefect],
+                home.prefect / "server.log",
+                f"{api}/health",
+                # The page asks this address; it would ask port 4200 whatever the server's own port is.
+                {"PREFECT_SERVER_UI_API_URL": api},
+                # The lock that `fewshot run` holds while its own server brings a new database up to date.
+                home.lock("prefect"),
+            )
+        )
         write_bytes(note, f"{api}\n".encode())
-        yield lambda: next((name for name, process in running.items() if process.poll() is not None), "")
+        yield supervisor
     finally:
         note.unlink(missing_ok=True)
-        _stop(list(running.values()))
+        supervisor.stop()
+        ours.release()
+
+
+def api_address(port: int) -> str:
+    """Of Prefect's server on a port of this machine."""
+    return f"http://{HOST}:{port}/api"
 
 
 def _check_free(name: str, port: int, option: str) -> None:
@@ -63,27 +160,12 @@ def _check_free(name: str, port: int, option: str) -> None:
             ) from None
 
 
-def _upgrade(home: Home) -> None:
-    from fewshot.mlflow_store import connect
-
-    connect(home)
-
-
-def _mlflow_command(home: Home, port: int) -> list[str]:
-    places = ["--backend-store-uri", home.tracking_uri, "--artifacts-destination", str(home.mlflow / "artifacts")]
-    return [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1", *places]
-
-
-def _prefect_command(port: int) -> list[str]:
-    return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-
-
-def _start(command: list[str], log: Path, variables: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
-    with log.open("ab") as file:
-        # A session of its own: Ctrl-C reaches this process alone, which then stops each server with all it started.
+def _spawn(part: Part) -> "subprocess.Popen[bytes]":
+    with part.log.open("ab") as file:
+        # A session of its own: Ctrl-C reaches this process alone, which then stops each part with all it started.
         return subprocess.Popen(
-            command,
-            env={**os.environ, **(variables or {})},
+            part.command,
+            env={**os.environ, **part.variables},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -91,27 +173,55 @@ def _start(command: list[str], log: Path, variables: Mapping[str, str] | None = 
         )
 
 
-def _wait(name: str, process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+def _wait(part: Part, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + START_LIMIT_S
-    while not answers(url):
+    while not answers(part.health):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise PipelineError(f"{name} did not start; {log} says why")
+            raise PipelineError(f"{part.name} did not start; {part.log} says why")
         time.sleep(0.2)
 
 
-def _stop(processes: list["subprocess.Popen[bytes]"]) -> None:
-    for process in processes:
-        _signal(process, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_LIMIT_S
-    for process in processes:
-        try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            _signal(process, signal.SIGKILL)
-            process.wait()
-
-
-def _signal(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
-    """To the whole group: MLflow's server has a worker process, which a signal to its parent alone may leave behind."""
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """MLflow's server has a worker process, Prefect's worker the flows it runs: they end with it."""
+    family = _family(process.pid)
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGTERM)
+    _end(family)
+    process.wait()
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """Ask processes to end, and end those that do not in time."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(processes, STOP_LIMIT_S)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, STOP_LIMIT_S)
+
+
+def _identity(pid: int) -> list[float]:
+    """Number and start of a process: numbers are used again."""
+    try:
+        return [pid, psutil.Process(pid).create_time()]
+    except psutil.NoSuchProcess:
+        return [pid, 0.0]
+
+
+def _end_left_behind(note: Path) -> None:
+    if not note.is_file():
+        return
+    for pid, started in read_json(note, "delete it")["processes"]:
+        with suppress(psutil.NoSuchProcess):
+            if abs(psutil.Process(int(pid)).create_time() - started) < 1:
+                _end(_family(int(pid)))
+    note.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""`fewshot ui`, and a deployment that a worker runs."""
+"""`fewshot ui` and `fewshot up`: servers, workers, schedules, restarts, ends."""
 
 import os
 import signal
@@ -13,6 +13,7 @@ import pytest
 from project_copy import TINY, command, run_tiny, wait_for
 
 from fewshot.home import Home, environment
+from fewshot.mlflow_store import aliases
 from flows.embedded import answers, free_port
 from flows.show import in_words, percent
 
@@ -52,6 +53,45 @@ def test_ui_serves_both_pages_a_worker_runs_the_deployment_and_all_ends(own_home
     assert len(children) >= 2
     assert not [child for child in children if child.is_running()]
     assert not answers(f"http://127.0.0.1:{prefect}/api/health")
+
+
+@pytest.mark.slow
+def test_up_retrains_on_its_schedule_and_starts_again_what_dies(own_home: Home) -> None:
+    mlflow, prefect = free_port(), free_port()
+    settings = [part for setting in (*TINY, "gate.episodes=30") for part in ("--set", setting)]
+    ports = ["--mlflow-port", str(mlflow), "--prefect-port", str(prefect)]
+    up = command(own_home, "up", *settings, "--cron", "* * * * *", *ports, PREFECT_API_URL="")
+    children: list[psutil.Process] = []
+
+    def examined() -> str:
+        out, err = command(own_home, "up", "--check", PREFECT_API_URL="").communicate(timeout=60)
+        return str(out) + str(err)
+
+    try:
+        wait_for(lambda: "retrain at" in examined(), up)
+        text = examined()
+        assert "broken" not in text
+        assert "* * * * *" in text
+        # The first minute's run makes the first version.
+        wait_for(lambda: aliases(own_home, "glyphs-protonet", "1"), up, limit_s=300)
+        assert aliases(own_home, "glyphs-protonet", "1") == ["champion"]
+
+        children = psutil.Process(up.pid).children(recursive=True)
+        [worker] = [child for child in children if "worker" in child.cmdline() and child.ppid() == up.pid]
+        worker.kill()
+        log = (own_home.prefect / "worker.log").read_text()
+        wait_for(lambda: (own_home.prefect / "worker.log").read_text()[len(log) :].count("started!") == 1, up)
+        second = command(own_home, "up", PREFECT_API_URL="")
+        assert "is running in this project already" in second.communicate(timeout=60)[1]
+    finally:
+        up.send_signal(signal.SIGTERM)
+        out, err = up.communicate(timeout=90)
+    assert up.returncode == 0, out + err
+    assert "retrain glyphs-protonet-5w1s at * * * * * (UTC)" in out
+    assert "worker ended by itself and is started again" in err
+    assert len(children) >= 3
+    assert not [child for child in children if child.is_running()]
+    assert "no server of this project answers" in examined()
 
 
 def _deploy_and_run(home: Home, url: str, log: Path) -> None:

@@ -3,15 +3,11 @@
 Runs are named by id, never taken from MLflow's thread-local active run, which other threads do not see.
 """
 
-import os
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import psutil
 
 from fewshot.config import Settings
 from fewshot.curve import Curve
@@ -21,6 +17,7 @@ from fewshot.home import Home
 from fewshot.keys import flatten
 from fewshot.lineage import Lineage
 from fewshot.mlflow_store import connect, experiment_id, may_have_running_runs, mlflow_errors
+from fewshot.owner import is_dead, this_process
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,7 +41,7 @@ def open_run(home: Home, settings: Settings, lineage: Lineage) -> str:
     client = connect(home)
     with mlflow_errors(home):
         experiment = experiment_id(client, home, settings.register_.experiment)
-        tags = lineage.tags() | {OWNER: _this_process()}
+        tags = lineage.tags() | {OWNER: this_process()}
         run_id: str = client.create_run(experiment, tags=tags, run_name=settings.run_name).info.run_id
         params = [Param(name, str(value)) for name, value in flatten(settings.plain()).items()]
         client.log_batch(run_id, params=params)
@@ -56,7 +53,7 @@ def working(home: Home, run_id: str) -> Iterator[Curve]:
     """A run that this process writes to while the block runs: RUNNING, then FINISHED, FAILED or KILLED."""
     client = connect(home)
     with mlflow_errors(home):
-        client.set_tag(run_id, OWNER, _this_process())
+        client.set_tag(run_id, OWNER, this_process())
         client.update_run(run_id, status="RUNNING")
     status = "FAILED"
     try:
@@ -132,7 +129,7 @@ def sweep(home: Home) -> list[str]:
     with mlflow_errors(home):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         running = client.search_runs(experiments, filter_string="attributes.status = 'RUNNING'")
-        dead = [run.info.run_id for run in running if _is_dead(run.data.tags.get(OWNER, ""))]
+        dead = [run.info.run_id for run in running if is_dead(run.data.tags.get(OWNER, ""))]
         for run_id in dead:
             client.set_terminated(run_id, "KILLED")
     return dead
@@ -197,19 +194,3 @@ def _system_metrics(run_id: str) -> Iterator[None]:
         yield
     finally:
         monitor.finish()
-
-
-def _this_process() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.0f}"
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether the process of a tag is sure to be gone: it was on this machine, and its number is free or reused."""
-    host, _, process = owner.partition("/")
-    number, _, started = process.partition("/")
-    if host != socket.gethostname() or not (number.isdigit() and started.isdigit()):
-        return False
-    try:
-        return bool(abs(psutil.Process(int(number)).create_time() - float(started)) > 2)
-    except psutil.NoSuchProcess:
-        return True

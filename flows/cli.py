@@ -163,8 +163,9 @@ def up(
     from fewshot.preset import load_settings
     from fewshot.screen import print_findings
     from flows import show
+    from flows.servers import api_address
+    from flows.up import SWEEP_S, everything, free_crashed_runs
     from flows.up import check as examine
-    from flows.up import everything
 
     home = find_home()
     prepare_environment(home)
@@ -178,7 +179,8 @@ def up(
             show.addresses(mlflow_port, prefect_port)
             print(f"retrain {preset} at {cron} (UTC); at once: prefect deployment run retrain/nightly", flush=True)
             while True:
-                supervisor.watch(60, show.remark)
+                supervisor.watch(SWEEP_S, show.remark)
+                free_crashed_runs(home, api_address(prefect_port), show.remark)
     except KeyboardInterrupt:
         show.remark("servers and worker are stopped")
 

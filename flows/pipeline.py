@@ -19,6 +19,7 @@ from fewshot.lineage import lineage
 from fewshot.mlflow_store import aliases
 from fewshot.preset import DEFAULT_PRESET, load_settings
 from flows import cache, show, versions
+from flows.alive import alive, sweep
 from flows.cache import Plan, Record
 
 
@@ -115,6 +116,12 @@ def pipeline(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -
     prepare_environment(home)
     for dead in tracking.sweep(home):
         show.remark(f"run {dead} was left behind by a process that was killed; it is marked KILLED now")
+    sweep(home)
+    with alive(home):
+        return _brought_up_to_date(home, settings, preset)
+
+
+def _brought_up_to_date(home: Home, settings: Settings, preset: str) -> dict[str, Any]:
     steps = _Steps(home, settings, preset)
     data = steps.data()
     plain = settings.plain()

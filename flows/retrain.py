@@ -12,6 +12,7 @@ from fewshot.data.splits import open_dataset
 from fewshot.home import Home, find_home, prepare_environment
 from fewshot.preset import DEFAULT_PRESET, load_settings
 from fewshot.promotion import judge, markdown
+from flows.alive import alive
 from flows.notify import notify
 from flows.pipeline import RETRIED, pipeline
 
@@ -46,7 +47,7 @@ def retrain(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) ->
     said = {"model": settings.model_name, "preset": preset, "flow_run": flow_run.id or "none"}
     try:
         # Of two for one model the second has nothing to do: the first one is doing it.
-        with FileLock(home.lock(f"retrain-{settings.model_name}"), timeout=0):
+        with FileLock(home.lock(f"retrain-{settings.model_name}"), timeout=0), alive(home):
             outcome = said | _retrained(home, settings, preset, overrides or [])
     except Timeout:
         outcome = said | {

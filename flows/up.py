@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,8 @@ from flows.servers import Part, Supervisor, api_address, both_servers
 POOL = "local"
 NIGHTLY = "retrain/nightly"
 MANUAL = "pipeline/manual"
+SWEEP_S = 20.0
+"""Seconds between looks for runs whose process was killed."""
 
 
 @contextmanager
@@ -60,6 +62,18 @@ def check(home: Home) -> list[Finding]:
         Finding("schedule", bool(active), f"retrain at {', '.join(active)}" if active else "none is active")
     )
     return findings
+
+
+def free_crashed_runs(home: Home, api: str, remark: Callable[[str], None]) -> None:
+    """Mark flow runs and MLflow runs whose process was killed, so that nothing waits for them."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from fewshot import tracking
+    from flows.alive import sweep
+
+    with temporary_settings({PREFECT_API_URL: api}):
+        for dead in (*sweep(home), *tracking.sweep(home)):
+            remark(f"run {dead} was left behind by a process that was killed; it is marked so now")
 
 
 def _ask(api: str, path: str, body: dict[str, Any]) -> Any:

@@ -22,6 +22,7 @@ LAYERS = [
         "device",
         "keys",
         "doctor",
+        "owner",
         "photos",
         "screen",
     },

@@ -5,10 +5,11 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+from uuid import UUID
 
 import pytest
 from filelock import FileLock
-from project_copy import TINY, command
+from project_copy import TINY, command, wait_for
 from test_pipeline import versions
 
 from fewshot.errors import TrainingError
@@ -114,3 +115,25 @@ def test_the_commands_tell_the_story_of_a_model(home: Home) -> None:
     status, text = say("rollback", "glyphs-protonet")
     assert status == 1
     assert "glyphs-protonet has no version to go back to" in text
+
+
+@pytest.mark.slow
+def test_a_killed_retraining_is_marked_crashed_and_the_next_goes_on(home: Home) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows.alive import sweep
+
+    settings = [part for setting in (*GATE, "train.steps=4000") for part in ("--set", setting)]
+    killed = command(home, "retrain", *settings)
+    wait_for(lambda: list((home.state / "training").glob("*/checkpoint*")), killed)
+    killed.kill()
+    killed.communicate(timeout=20)
+    notes = list((home.state / "flow-runs").glob("*.json"))
+    assert len(notes) == 2, "of retrain and the pipeline in it"
+    assert sorted(sweep(home)) == sorted(note.stem for note in notes)
+    assert sweep(home) == []
+    with get_client(sync_client=True) as client:
+        states = [client.read_flow_run(UUID(note.stem)).state for note in notes]
+    assert [state.name for state in states if state] == ["Crashed", "Crashed"]
+    assert retrain()["outcome"] == "first"
+    assert list((home.state / "flow-runs").glob("*.json")) == []

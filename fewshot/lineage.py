@@ -1,9 +1,14 @@
 """Where a result comes from: data, code, environment and git commit, so that it can be rebuilt from its tags alone."""
 
+import os
+import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
+from fewshot.files import canonical_json
 from fewshot.home import Home
 from fewshot.keys import code_key, lock_key
 
@@ -24,6 +29,10 @@ class Lineage:
     """Whether files differed from that commit."""
     flow_run: str
     """Id of the Prefect flow run, or "none"."""
+    data_md5: str = "{}"
+    """What DVC holds of the training data: JSON of path -> md5."""
+    machine: str = ""
+    """Processor, cores, versions of Python and torch: training is bit-identical on one machine only."""
 
     def tags(self) -> dict[str, str]:
         """As MLflow tags of a run or of a model version."""
@@ -34,13 +43,23 @@ class Lineage:
             "fewshot.git_commit": self.commit,
             "fewshot.git_dirty": str(self.dirty).lower(),
             "fewshot.flow_run": self.flow_run,
+            "fewshot.data_md5": self.data_md5,
+            "fewshot.machine": self.machine,
         }
 
 
-def lineage(home: Home, data_digest: str, flow_run: str = "none") -> Lineage:
+def lineage(home: Home, data_digest: str, flow_run: str = "none", data_md5: Mapping[str, str] | None = None) -> Lineage:
     """The lineage of what this process makes now."""
     commit, dirty = git_state(home.project)
-    return Lineage(data_digest, code_key("fewshot.train"), lock_key(home.project), commit, dirty, flow_run)
+    code, lock, md5 = code_key("fewshot.train"), lock_key(home.project), canonical_json(data_md5 or {})
+    return Lineage(data_digest, code, lock, commit, dirty, flow_run, md5, machine())
+
+
+def machine() -> str:
+    """This machine in one line."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{_processor()}, {cores} cores, {system}, Python {platform.python_version()}, torch {version('torch')}"
 
 
 def git_state(project: Path) -> tuple[str, bool]:
@@ -49,6 +68,13 @@ def git_state(project: Path) -> tuple[str, bool]:
     if commit is None:
         return "none", False
     return commit, bool(_git(project, "status", "--porcelain", "--untracked-files=no"))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown processor"
 
 
 def _git(project: Path, *arguments: str) -> str | None:

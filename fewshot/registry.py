@@ -1,6 +1,7 @@
 """Model versions in MLflow's registry: made once for each result, loadable anywhere, traceable to their origin."""
 
 import warnings
+from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from filelock import FileLock
 
 from fewshot.config import Settings
 from fewshot.errors import RegistryError
-from fewshot.files import sha256_json
+from fewshot.files import canonical_json, sha256_json
 from fewshot.home import Home
 from fewshot.lineage import Lineage
 from fewshot.mlflow_store import aliases, connect, mlflow_errors
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 IDENTITY = "fewshot.identity"
 """Tag of a version: digest of its weights and results. There is one version for each."""
+SETTINGS = "fewshot.settings"
+"""Tag of a version: all settings as JSON."""
 CHAMPION, CHALLENGER = "champion", "challenger"
 _PACKAGE = Path(__file__).resolve().parent
 _NEEDED = ("jaxtyping", "mlflow", "numpy", "pydantic", "safetensors", "torch")
@@ -43,6 +46,7 @@ def register(
             source = _log_model(client, home.state / training["model"], evaluation["run_id"])
             tags = lineage.tags() | _result_tags(evaluation) | {IDENTITY: identity}
             tags["fewshot.weights_sha256"] = training["weights_sha256"]
+            tags[SETTINGS] = canonical_json(settings.plain())
             found = _make_version(client, name, source, evaluation["run_id"], tags)
     return {"model": name, "version": str(found.version), "run_id": found.run_id}
 
@@ -50,6 +54,34 @@ def register(
 def is_registered(home: Home, record: dict[str, Any]) -> bool:
     """Whether the version of a `register` record is still there."""
     return aliases(home, record["model"], record["version"]) is not None
+
+
+@dataclass(frozen=True)
+class Version:
+    """A model version as the registry holds it."""
+
+    model: str
+    number: str
+    run_id: str
+    tags: dict[str, str]
+    aliases: tuple[str, ...]
+
+
+def describe_version(home: Home, reference: str) -> Version:
+    """The version behind "models:/NAME@ALIAS", "NAME@ALIAS", "NAME/NUMBER" or "NAME" (its champion).
+
+    Raises RegistryError if there is none.
+    """
+    client, name = connect(home), reference.removeprefix("models:/")
+    with mlflow_errors(home):
+        if "/" in name:
+            found = client.get_model_version(*name.split("/", 1))
+        else:
+            model, _, alias = name.partition("@")
+            found = client.get_model_version_by_alias(model, alias or CHAMPION)
+        named = client.get_registered_model(found.name).aliases
+    of_version = tuple(sorted(alias for alias, number in named.items() if str(number) == str(found.version)))
+    return Version(found.name, str(found.version), found.run_id, dict(found.tags), of_version)
 
 
 def model_folder(home: Home, model: str) -> Path:

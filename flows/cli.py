@@ -106,6 +106,36 @@ def history(model: Annotated[str, typer.Argument(help="Name of a registered mode
     show.history(model, tell(home, model))
 
 
+@app.command(epilog="Examples: fewshot lineage glyphs-protonet | fewshot lineage glyphs-protonet/3")
+def lineage(model: Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS or NAME/VERSION.")]) -> None:
+    """Say where a model version comes from, back to data and code, and how to make it again."""
+    from fewshot.home import find_home, prepare_environment
+    from fewshot.registry import describe_version
+    from flows import show
+
+    home = find_home()
+    prepare_environment(home)
+    show.lineage(describe_version(home, model))
+
+
+@app.command(epilog="Examples: fewshot verify glyphs-protonet/3 | fewshot verify glyphs-protonet --evaluate-only")
+def verify(
+    model: Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS or NAME/VERSION.")],
+    evaluate_only: Annotated[
+        bool, typer.Option("--evaluate-only", help="Train nothing: check the stored weights and measure them again.")
+    ] = False,
+) -> None:
+    """Make a model version again from its record alone, and say whether it is the same to the bit."""
+    from fewshot.home import find_home, prepare_environment
+    from fewshot.screen import print_findings
+    from flows.verify import verify as findings
+
+    home = find_home()
+    prepare_environment(home)
+    if not all([print_findings([finding]) for finding in findings(home, model, evaluate_only)]):
+        raise typer.Exit(1)
+
+
 @app.command(
     epilog="Examples: fewshot why | fewshot why train | fewshot why evaluate glyphs-protonet-5w1s --set seed=1"
 )
@@ -217,7 +247,7 @@ def prepare_data(names: Annotated[list[str], typer.Argument(help="Datasets; `few
 
 
 # The commands that most people want come first in the list.
-FIRST = ("run", "retrain", "up", "rollback", "history", "why", "ui")
+FIRST = ("run", "retrain", "up", "rollback", "history", "lineage", "verify", "why", "ui")
 app.registered_commands.sort(key=lambda command: getattr(command.callback, "__name__", "") not in FIRST)
 
 

@@ -64,7 +64,7 @@ def meta_train(plan: Plan, settings: dict[str, Any], data: Record) -> Record:
 
     home, chosen = find_home(), settings_from(settings)
     dataset = open_dataset(home.data, data["dataset"], data["split"])
-    run_id = tracking.open_run(home, chosen, lineage(home, dataset.digest, flow_run.id or "none"))
+    run_id = tracking.open_run(home, chosen, lineage(home, dataset.digest, flow_run.id or "none", data["md5"]))
     with tracking.working(home, run_id) as curve:
         result = train(chosen, dataset, home.training(plan.key), curve.add)
         tracking.log_training(home, run_id, curve, result, dataset)
@@ -94,7 +94,8 @@ def register_model(plan: Plan, settings: dict[str, Any], training: Record, evalu
     from fewshot.registry import register
 
     home, chosen = find_home(), settings_from(settings)
-    origin = lineage(home, training["data_digest"], flow_run.id or "none")
+    md5 = versions.locked(home, chosen.data.dataset)
+    origin = lineage(home, training["data_digest"], flow_run.id or "none", md5)
     return {"key": plan.key, **register(home, chosen, training, evaluation, origin)}
 
 

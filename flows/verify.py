@@ -1,0 +1,207 @@
+"""Is a model version what its record says, and can it be made again from that record alone?
+
+The record is what stands on the version: weights, settings, data, code, lock, commit. The version is rebuilt in a work
+tree of that commit, with a state folder of its own and the data cache of this project.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+from fewshot.config import settings_from
+from fewshot.data.splits import Dataset, open_dataset
+from fewshot.doctor import Finding
+from fewshot.errors import DataError, FewshotError, PipelineError
+from fewshot.evaluate import evaluate
+from fewshot.files import read_json, sha256_file, write_bytes
+from fewshot.home import Home
+from fewshot.keys import code_key, lock_key
+from fewshot.mlflow_store import connect, mlflow_errors
+from fewshot.registry import SETTINGS, Version, describe_version, model_folder
+from fewshot.train import TRAINING_KEYS
+from flows import show
+
+REBUILD = """
+import json, sys
+from pathlib import Path
+from fewshot.config import settings_from
+from fewshot.data.splits import open_dataset
+from fewshot.home import find_home
+from fewshot.train import train
+settings = settings_from(json.loads(Path(sys.argv[1]).read_text()))
+train(settings, open_dataset(find_home().data, settings.data.dataset, settings.data.split), Path(sys.argv[2]))
+"""
+"""Run with the code of the commit."""
+
+
+def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]:
+    """Look at one thing after the other; the last finding says whether the version was made again, to the bit.
+
+    With `evaluate_only` nothing is trained: the stored weights are measured again.
+    """
+    version = describe_version(home, reference)
+    tags = version.tags
+    if SETTINGS not in tags:
+        raise PipelineError(
+            f"{version.model}/{version.number} has no {SETTINGS} tag: it was registered by an older fewshot"
+        )
+    folder = model_folder(home, f"models:/{version.model}/{version.number}")
+    weights = _weights(folder, tags)
+    yield weights
+    yield _settings(folder, tags)
+    yield _environment(home, tags)
+    settings = json.loads(tags[SETTINGS])
+    if evaluate_only:
+        dataset, data = _data(home, settings, tags)
+        yield data
+        if weights.ok and dataset is not None:
+            yield _numbers(home, version, folder, dataset, settings)
+        return
+    with _work_tree(home, version) as (tree, code):
+        yield code
+        elsewhere = Home(tree, tree / ".fewshot")
+        _run(tree, "-m", "flows.cli", "data", "prepare", settings["data"]["dataset"])
+        dataset, data = _data(elsewhere, settings, tags)
+        yield data
+        write_bytes(tree / "rebuild.json", tags[SETTINGS].encode())
+        show.remark(f"training in {tree}, for as long as it took then")
+        with show.waiting("training again"):
+            _run(tree, "-c", REBUILD, "rebuild.json", "rebuilt")
+        rebuilt = tree / "rebuilt"
+        yield _weights_again(home, version, rebuilt, tags)
+        if dataset is not None:
+            yield _numbers(home, version, rebuilt / "model", dataset, settings)
+
+
+def _weights(folder: Path, tags: dict[str, str]) -> Finding:
+    found, expected = sha256_file(folder / "weights.safetensors"), tags["fewshot.weights_sha256"]
+    if found == expected:
+        return Finding("weights", True, f"sha256 {found[:16]}..., as registered")
+    return Finding("weights", False, f"tampered with: sha256 {found[:16]}..., but {expected[:16]}... was registered")
+
+
+def _settings(folder: Path, tags: dict[str, str]) -> Finding:
+    held, recorded = read_json(folder / "model.json", "register it again")["settings"], json.loads(tags[SETTINGS])
+    if all(held[name] == recorded[name] for name in TRAINING_KEYS):  # others may have changed since it was trained
+        return Finding("settings", True, "those of the record")
+    return Finding("settings", False, "model.json in the artifact holds other settings than the record")
+
+
+def _environment(home: Home, tags: dict[str, str]) -> Finding:
+    here, recorded = lock_key(home.project), tags["fewshot.lock_key"]
+    if here == recorded:
+        return Finding("lock", True, f"requirements.lock {here[:16]}..., as then, on {tags['fewshot.machine']}")
+    return Finding("lock", False, f"requirements.lock is {here[:16]}..., it was {recorded[:16]}...; results may differ")
+
+
+def _data(home: Home, settings: dict[str, Any], tags: dict[str, str]) -> tuple[Dataset | None, Finding]:
+    name, recorded = settings["data"]["dataset"], tags["fewshot.data_digest"]
+    try:
+        dataset = open_dataset(home.data, name, settings["data"]["split"])
+    except DataError as error:
+        return None, Finding("data", False, str(error))
+    if dataset.digest == recorded:
+        return dataset, Finding("data", True, f"{name} {recorded[:16]}..., as then")
+    return None, Finding("data", False, f"{name} is {dataset.digest[:16]}... now, it was {recorded[:16]}...")
+
+
+@contextmanager
+def _work_tree(home: Home, version: Version) -> Iterator[tuple[Path, Finding]]:
+    """The project as it was at the version's commit, in a folder of its own that is deleted afterwards."""
+    commit, dirty = version.tags["fewshot.git_commit"], version.tags["fewshot.git_dirty"] == "true"
+    tree = home.state / "verify" / f"{version.model}-{version.number}"
+    _remove(home, tree)
+    tree.parent.mkdir(parents=True, exist_ok=True)
+    done = _git(home, "worktree", "add", "--detach", str(tree), commit)
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()[-1:] or ["git is not there"]
+        raise PipelineError(
+            f"the commit {commit} of {version.model}/{version.number} can't be checked out ({said[0]}); "
+            "fetch it, or use --evaluate-only"
+        )
+    try:
+        _run(tree, "-m", "dvc", "config", "--local", "cache.dir", str(home.project / ".dvc" / "cache"))
+        same = code_key("fewshot.train", tree) == version.tags["fewshot.code_key"]
+        state = f"commit {commit[:12]}" + (", with changes that were not committed" if dirty else "")
+        text = state if same else f"{state}: what trained this version is not what that commit holds"
+        yield tree, Finding("code", same, text)
+    finally:
+        _remove(home, tree)
+
+
+def _weights_again(home: Home, version: Version, rebuilt: Path, tags: dict[str, str]) -> Finding:
+    found = read_json(rebuilt / "result.json", "verify again")["weights_sha256"]
+    if found == tags["fewshot.weights_sha256"]:
+        return Finding("rebuilt", True, f"bit-identical: sha256 {found[:16]}...")
+    now = read_json(rebuilt / "history.json", "verify again")["points"]
+    pairs = zip(_history(home, version), now, strict=False)
+    steps = (
+        f"step {a['step']}: loss {a['loss']:.6g} then, {b['loss']:.6g} now" for a, b in pairs if a["loss"] != b["loss"]
+    )
+    parted = next(steps, "no logged step; the weights differ all the same")
+    folder = model_folder(home, f"models:/{version.model}/{version.number}")
+    old, new = (load_file(place / "weights.safetensors") for place in (folder, rebuilt / "model"))
+    gaps = [abs(old[name] - new[name]).max() for name in old if name in new and old[name].shape == new[name].shape]
+    most = max(map(float, gaps), default=float("nan"))
+    return Finding("rebuilt", False, f"not identical; parted at {parted}; weights differ by up to {most:.3g}")
+
+
+def _history(home: Home, version: Version) -> list[dict[str, Any]]:
+    connect(home)
+    import mlflow
+
+    with mlflow_errors(home):
+        file = mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path="history.json")
+    return list(read_json(Path(file), "")["points"])
+
+
+def _numbers(home: Home, version: Version, model: Path, dataset: Dataset, settings: dict[str, Any]) -> Finding:
+    """Measure again what was measured on the training data's test classes."""
+    folder = home.state / "verify" / "evaluation"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        again = evaluate(model, dataset, settings_from(settings), folder).results
+    except FewshotError as error:
+        return Finding("numbers", False, str(error))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    then = {name.removeprefix("test/"): value for name, value in version.tags.items() if name.startswith("test/")}
+    other = [
+        f"{name}: {then[name]} then, {now} now"
+        for name, one in again.items()
+        if (now := f"{one.accuracy:.4f} ± {one.interval:.4f} ({one.episodes} episodes)") != then.get(name)
+    ]
+    if other:
+        return Finding("numbers", False, "; ".join(other))
+    return Finding("numbers", True, ", ".join(f"{name} {one}" for name, one in again.items()))
+
+
+def _run(tree: Path, *arguments: str) -> None:
+    """Python in the work tree, with its code, and knowing nothing of this project's state."""
+    ours = ("FEWSHOT_HOME", "FEWSHOT_PROJECT", "PREFECT_", "MLFLOW_", "DVC_")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    variables["PYTHONPATH"] = str(tree)
+    done = subprocess.run([sys.executable, *arguments], cwd=tree, env=variables, capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        what = " ".join(arguments[:3]) if arguments[0] == "-m" else "training"
+        raise PipelineError(f"{what} failed in the work tree: {lines[-1] if lines else '?'}")
+
+
+def _remove(home: Home, tree: Path) -> None:
+    if tree.exists():
+        _git(home, "worktree", "remove", "--force", str(tree))
+        shutil.rmtree(tree, ignore_errors=True)
+    _git(home, "worktree", "prune")
+
+
+def _git(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["git", *arguments], cwd=home.project, capture_output=True, text=True)

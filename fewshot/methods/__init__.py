@@ -35,6 +35,8 @@ class Given(NamedTuple):
     """The settings of this method."""
     way: int
     """Classes of a training episode."""
+    shot: int
+    """Support images of each."""
     classes: int
     """Classes of the training part."""
 
@@ -42,7 +44,7 @@ class Given(NamedTuple):
 BUILDERS: dict[str, Callable[[Given], Method]] = {
     "protonet": lambda given: ProtoNet(given.backbone),
     "matching": lambda given: Matching(given.backbone, given.settings),
-    "relation": lambda given: Relation(given.backbone, given.settings),
+    "relation": lambda given: Relation(given.backbone, given.shot, given.settings),
     "r2d2": lambda given: R2D2(given.backbone),
     "metaoptnet": lambda given: MetaOptNet(given.backbone, given.settings),
     "simpleshot": lambda given: SimpleShot(given.backbone, given.classes, given.settings),
@@ -69,5 +71,6 @@ def build_method(settings: Settings, image_shape: tuple[int, int, int], classes:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(settings.seed, "initial weights"))
         backbone = build_backbone(settings.backbone, image_shape)
-        given = Given(backbone, settings.method, settings.train.episode.way, classes)
+        episode = settings.train.episode
+        given = Given(backbone, settings.method, episode.way, episode.shot, classes)
         return BUILDERS[settings.method.name](given)

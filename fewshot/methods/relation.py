@@ -24,13 +24,18 @@ class Relation(EmbeddingMethod):
     logits are what the last sigmoid takes, so that the most probable class is the one with the largest score. Batch
     normalisation uses running statistics at test, so that a query's answer never depends on the others'; the authors'
     code uses those of all pairs.
+
+    The maps of a class are summed (section 3.2). A class with another number of images than in training would so have
+    maps of another size than the network has ever seen; its sum is scaled to the number of training.
     """
 
     embeds_maps = True
     compares_in_full_precision = False
 
-    def __init__(self, backbone: Backbone, settings: RelationSettings) -> None:
+    def __init__(self, backbone: Backbone, shot: int, settings: RelationSettings) -> None:
+        """`shot` is that of the training episodes."""
         super().__init__(backbone)
+        self.shot = shot
         channels, height, width = backbone.map_shape
         self.compare_maps = nn.Conv2d(2 * channels, channels, 3, padding=1, bias=False)
         self.convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
@@ -41,8 +46,8 @@ class Relation(EmbeddingMethod):
         self.score = nn.Linear(settings.hidden, 1)
 
     def learn(self, support: Float[Tensor, "task image channel h w"], shots: Sequence[int]) -> dict[str, Tensor]:
-        """The sum of each class's maps (section 3.2)."""
-        return {"maps": torch.stack([of_class.sum(1) for of_class in support.split(list(shots), dim=1)], dim=1)}
+        classes = zip(support.split(list(shots), dim=1), shots, strict=True)
+        return {"maps": torch.stack([maps.sum(1) * (self.shot / shot) for maps, shot in classes], dim=1)}
 
     def answer(
         self, learned: dict[str, Tensor], query: Float[Tensor, "task query channel h w"]

@@ -39,7 +39,7 @@ def tiny(name: str = "maml", way: int = 3, **settings: object) -> InnerLoop:
     """A method over `Tiny` in float64, all its weights a little away from where they start."""
     torch.manual_seed(0)
     of_method = settings_from({"method": {"name": name, **settings}}).method
-    method = BUILDERS[name](Given(Tiny(), of_method, way, 1)).double()
+    method = BUILDERS[name](Given(Tiny(), of_method, way, 1, 1)).double()
     assert isinstance(method, InnerLoop)
     with torch.no_grad():
         for parameter in method.parameters():

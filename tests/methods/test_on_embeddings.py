@@ -30,7 +30,7 @@ class Identity(Backbone):
 def build(name: str, *map_shape: int, classes: int = 6, **settings: object) -> EmbeddingMethod:
     torch.manual_seed(0)
     of_method = settings_from({"method": {"name": name, **settings}}).method
-    method = BUILDERS[name](Given(Identity(*map_shape), of_method, 3, classes)).double().eval()
+    method = BUILDERS[name](Given(Identity(*map_shape), of_method, 3, 1, classes)).double().eval()
     assert isinstance(method, EmbeddingMethod)
     return method
 
@@ -97,7 +97,8 @@ def test_relation_scores_are_those_of_concatenated_summed_maps() -> None:
     relation = build("relation", 3, 4, 4)
     support, query = random(1, 5, 3, 4, 4), random(1, 2, 3, 4, 4)
     found = relation.answer(relation.learn(support, [2, 3]), query)
-    sums = torch.stack([support[0, :2].sum(0), support[0, 2:].sum(0)])
+    # Trained on one image of each class, it is given two and three: sums are scaled to one.
+    sums = torch.stack([support[0, :2].sum(0) / 2, support[0, 2:].sum(0) / 3])
     weight = relation.get_parameter("compare_maps.weight")
     for place, way in ((0, 0), (1, 1)):
         maps = conv2d(torch.cat([sums[way], query[0, place]])[None], weight, padding=1)

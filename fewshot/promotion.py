@@ -71,7 +71,7 @@ def judge(home: Home, settings: Settings, model: str, version: str, dataset: Dat
         if ROLLED_BACK in tags:
             reason = f"it was rolled back at {tags[ROLLED_BACK]}; fewshot rollback {model} would bring it back"
             return Ruling(model, version, champion, "kept", reason, _now(), question), False
-        found = _ruling(tags)
+        found = ruling_in(tags)
         if champion == version:
             champion = found.against if found else ""
         elif found is not None and (found.against, found.question) != (champion, question):
@@ -117,12 +117,20 @@ def history(home: Home, model: str) -> list[tuple[str, Ruling | None, list[str],
     return [
         (
             str(found.version),
-            _ruling(found.tags),
+            ruling_in(found.tags),
             sorted(alias for alias, of in named.items() if str(of) == str(found.version)),
             found.tags.get(ROLLED_BACK, ""),
         )
         for found in versions
     ]
+
+
+def ruling_in(tags: dict[str, str]) -> Ruling | None:
+    """What was decided on the version that bears these tags; None if it was not judged."""
+    if VERDICT not in tags:
+        return None
+    values = json.loads(tags[VERDICT])
+    return Ruling(**values | {"left_out": tuple(values["left_out"])})
 
 
 def champion_of(client: "MlflowClient", model: str) -> str:
@@ -206,15 +214,8 @@ def _aliased(client: "MlflowClient", model: str, alias: str) -> str:
 
 def _tests(client: "MlflowClient", model: str) -> list[datetime]:
     """When challengers of this model were tested."""
-    rulings = [_ruling(found.tags) for found in client.search_model_versions(f"name = '{model}'")]
+    rulings = [ruling_in(found.tags) for found in client.search_model_versions(f"name = '{model}'")]
     return [datetime.fromisoformat(one.time) for one in rulings if one is not None and one.verdict is not None]
-
-
-def _ruling(tags: dict[str, str]) -> Ruling | None:
-    if VERDICT not in tags:
-        return None
-    values = json.loads(tags[VERDICT])
-    return Ruling(**values | {"left_out": tuple(values["left_out"])})
 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:

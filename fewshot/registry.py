@@ -1,5 +1,6 @@
 """Model versions in MLflow's registry: made once for each result, loadable anywhere, traceable to their origin."""
 
+import json
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version as installed
@@ -65,6 +66,25 @@ class Version:
     run_id: str
     tags: dict[str, str]
     aliases: tuple[str, ...]
+
+    def links(self) -> list[tuple[str, str]]:
+        """Where it comes from, back to data and code: names and texts, the newest link first."""
+        tags = {name.removeprefix("fewshot."): value for name, value in self.tags.items()}
+        dirty = " (with changes that were not committed)" if tags.get("git_dirty") == "true" else ""
+        named = f" ({', '.join(self.aliases)})" if self.aliases else ""
+        return [
+            ("version", f"{self.model}/{self.number}{named}"),
+            ("MLflow run", self.run_id),
+            ("flow run", tags.get("flow_run", "unknown")),
+            ("weights", f"sha256 {tags.get('weights_sha256', 'unknown')}"),
+            ("settings", tags.get("settings", "unknown")),
+            ("data", tags.get("data_digest", "unknown")),
+            *(("", f"{path} md5 {md5}") for path, md5 in json.loads(tags.get("data_md5", "{}")).items()),
+            ("git commit", f"{tags.get('git_commit', 'unknown')}{dirty}"),
+            ("code", tags.get("code_key", "unknown")),
+            ("lock", tags.get("lock_key", "unknown")),
+            ("machine", tags.get("machine", "unknown")),
+        ]
 
 
 def describe_version(home: Home, reference: str) -> Version:

@@ -30,6 +30,8 @@ EVALUATED = "fewshot.evaluation"
 """Tag of a run: the cache key of the evaluation that it holds."""
 OWNER = "fewshot.owner"
 """Tag of a run: host/pid/start of the process that writes to it."""
+HISTORY = "history.json"
+"""File of a run: the whole training curve."""
 _DIGEST_LENGTH = 36
 """MLflow cuts the digest of a dataset at so many characters."""
 
@@ -72,7 +74,7 @@ def log_training(home: Home, run_id: str, curve: Curve, result: "TrainResult", d
     """The whole curve, the summary and the data of a finished training."""
     from mlflow.entities import Metric
 
-    from fewshot.figures import training_curve
+    from fewshot import figures
 
     points = read_json(result.history, "delete its folder and train again")["points"]
     curve.complete(points)
@@ -88,9 +90,21 @@ def log_training(home: Home, run_id: str, curve: Curve, result: "TrainResult", d
         client.log_batch(run_id, metrics=metrics)
         client.set_tag(run_id, "fewshot.weights_sha256", result.weights_sha256)
         client.set_tag(run_id, "fewshot.device", f"{result.device} {result.precision}")
-        _log_bytes(client, run_id, "training_curve.png", training_curve(points))
+        _log_bytes(client, run_id, "training_curve.png", figures.training_curve(points))
         client.log_artifact(run_id, str(result.history))
         _log_dataset(client, run_id, dataset, "training")
+
+
+def training_curve(home: Home, run_id: str) -> list[dict[str, float]]:
+    """The points of the training curve that `log_training` kept in a run; empty if it has none."""
+    client = connect(home)
+    import mlflow
+
+    with mlflow_errors(home):
+        if not any(item.path == HISTORY for item in client.list_artifacts(run_id)):
+            return []
+        file = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=HISTORY)
+    return list(read_json(Path(file), "train again")["points"])
 
 
 def has_other_evaluation(home: Home, run_id: str, key: str) -> bool:

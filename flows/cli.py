@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -116,6 +117,21 @@ def lineage(model: Annotated[str, typer.Argument(help="NAME (its champion), NAME
     home = find_home()
     prepare_environment(home)
     show.lineage(describe_version(home, model))
+
+
+@app.command(epilog="Examples: fewshot report glyphs-protonet | fewshot report glyphs-protonet/3 --out card.html")
+def report(
+    model: Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS or NAME/VERSION.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; default: one in the state folder.")] = None,
+    episodes: Annotated[int, typer.Option(min=2, max=600, help="Test episodes of each shape.")] = 600,
+) -> None:
+    """Write the report card of a model version, one HTML file, and log it with the version."""
+    from fewshot.home import find_home, prepare_environment
+    from flows.report import report_card
+
+    home = find_home()
+    prepare_environment(home)
+    print(f"wrote {report_card(home, model, out, episodes)}; open it in a browser")
 
 
 @app.command(epilog="Examples: fewshot verify glyphs-protonet/3 | fewshot verify glyphs-protonet --evaluate-only")
@@ -247,7 +263,7 @@ def prepare_data(names: Annotated[list[str], typer.Argument(help="Datasets; `few
 
 
 # The commands that most people want come first in the list.
-FIRST = ("run", "retrain", "up", "rollback", "history", "lineage", "verify", "why", "ui")
+FIRST = ("run", "retrain", "up", "rollback", "history", "lineage", "report", "verify", "why", "ui")
 app.registered_commands.sort(key=lambda command: getattr(command.callback, "__name__", "") not in FIRST)
 
 

@@ -1,6 +1,5 @@
 """What a run says on the terminal and in Prefect's page: steps, results, what to type next."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -110,24 +109,8 @@ def history(model: str, versions: "Sequence[tuple[str, Ruling | None, list[str],
 
 def lineage(version: "Version") -> None:
     """Where a model version comes from, the newest link first."""
-    tags = {name.removeprefix("fewshot."): value for name, value in version.tags.items()}
-    dirty = " (with changes that were not committed)" if tags.get("git_dirty") == "true" else ""
-    named = f" ({', '.join(version.aliases)})" if version.aliases else ""
-    links = [
-        ("version", f"{version.model}/{version.number}{named}"),
-        ("MLflow run", version.run_id),
-        ("flow run", tags.get("flow_run", "unknown")),
-        ("weights", f"sha256 {tags.get('weights_sha256', 'unknown')}"),
-        ("settings", tags.get("settings", "unknown")),
-        ("data", tags.get("data_digest", "unknown")),
-        *(("", f"{path} md5 {md5}") for path, md5 in json.loads(tags.get("data_md5", "{}")).items()),
-        ("git commit", f"{tags.get('git_commit', 'unknown')}{dirty}"),
-        ("code", tags.get("code_key", "unknown")),
-        ("lock", tags.get("lock_key", "unknown")),
-        ("machine", tags.get("machine", "unknown")),
-    ]
     console = make_console()
-    for name, text in links:
+    for name, text in version.links():
         console.print(f"[bold]{name:11}[/]", end=" ")
         console.print(text, markup=False)
     console.print(f"\nmake it again: {_command()} verify {version.model}/{version.number}", markup=False)

@@ -24,8 +24,8 @@ from fewshot.evaluate import evaluate
 from fewshot.files import read_json, sha256_file, write_bytes
 from fewshot.home import Home
 from fewshot.keys import code_key, lock_key
-from fewshot.mlflow_store import connect, mlflow_errors
 from fewshot.registry import SETTINGS, Version, describe_version, model_folder
+from fewshot.tracking import training_curve
 from fewshot.train import TRAINING_KEYS
 from flows import show
 
@@ -142,7 +142,7 @@ def _weights_again(home: Home, version: Version, rebuilt: Path, tags: dict[str, 
     if found == tags["fewshot.weights_sha256"]:
         return Finding("rebuilt", True, f"bit-identical: sha256 {found[:16]}...")
     now = read_json(rebuilt / "history.json", "verify again")["points"]
-    pairs = zip(_history(home, version), now, strict=False)
+    pairs = zip(training_curve(home, version.run_id), now, strict=False)
     steps = (
         f"step {a['step']}: loss {a['loss']:.6g} then, {b['loss']:.6g} now" for a, b in pairs if a["loss"] != b["loss"]
     )
@@ -152,15 +152,6 @@ def _weights_again(home: Home, version: Version, rebuilt: Path, tags: dict[str, 
     gaps = [abs(old[name] - new[name]).max() for name in old if name in new and old[name].shape == new[name].shape]
     most = max(map(float, gaps), default=float("nan"))
     return Finding("rebuilt", False, f"not identical; parted at {parted}; weights differ by up to {most:.3g}")
-
-
-def _history(home: Home, version: Version) -> list[dict[str, Any]]:
-    connect(home)
-    import mlflow
-
-    with mlflow_errors(home):
-        file = mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path="history.json")
-    return list(read_json(Path(file), "")["points"])
 
 
 def _numbers(home: Home, version: Version, model: Path, dataset: Dataset, settings: dict[str, Any]) -> Finding:

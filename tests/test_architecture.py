@@ -34,7 +34,7 @@ LAYERS = [
     {"checkpoint", "train", "evaluate", "classifier"},
     {"gate"},
     {"tracking", "curve", "registry", "mlflow_model", "comparison"},
-    {"leaderboard", "promotion"},
+    {"leaderboard", "promotion", "report"},
     {"cli", "cli_data", "__main__"},
 ]
 """The rooms of fewshot/, lowest first; a module imports from its own layer and those below."""

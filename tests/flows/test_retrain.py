@@ -14,7 +14,7 @@ from test_pipeline import versions
 
 from fewshot.errors import TrainingError
 from fewshot.home import Home
-from fewshot.mlflow_store import aliases
+from fewshot.mlflow_store import aliases, connect
 from flows import notify
 
 pytestmark = [
@@ -112,6 +112,15 @@ def test_the_commands_tell_the_story_of_a_model(home: Home) -> None:
     status, text = say("history", "glyphs-protonet")
     assert status == 0, text
     assert "there is no champion to compare with" in text
+    status, text = say("report", "glyphs-protonet", "--episodes", "4")
+    assert status == 0, text
+    page = (home.state / "reports" / "glyphs-protonet-1.html").read_text(encoding="utf-8")
+    assert "there is no champion to compare with" in page
+    assert "Accuracy over training steps" in page
+    [found] = versions(home)
+    assert [item.path for item in connect(home).list_artifacts(found.run_id, "report")] == [
+        "report/glyphs-protonet-1.html"
+    ]
     status, text = say("rollback", "glyphs-protonet")
     assert status == 1
     assert "glyphs-protonet has no version to go back to" in text

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,24 +42,14 @@ def options(
 )
 def run(preset: PresetArgument = DEFAULT_PRESET, settings: SetOption = None) -> None:
     """Run the pipeline: prepare data, meta-train, evaluate, register. What is up to date is not done again."""
-    from fewshot.home import find_home, prepare_environment
-    from fewshot.preset import load_settings
-
-    chosen, home = load_settings(preset, settings), find_home()
-    prepare_environment(home)
-    if chosen.device not in ("auto", "cpu"):
-        from fewshot.device import pick_device
-
-        pick_device(chosen.device)
     from flows import show
-    from flows.embedded import prefect_api
 
-    with show.waiting("starting Prefect"), prefect_api(home) as ready:
+    def load() -> Any:
         from flows.pipeline import pipeline
 
-        ready()
-    show.heading(chosen.run_name, preset)
-    show.results(pipeline(preset, settings or []))
+        return pipeline
+
+    show.results(_run_flow(preset, settings or [], load))
 
 
 @app.command(
@@ -67,20 +58,14 @@ def run(preset: PresetArgument = DEFAULT_PRESET, settings: SetOption = None) -> 
 )
 def retrain(preset: PresetArgument = DEFAULT_PRESET, settings: SetOption = None) -> None:
     """Run the pipeline if anything changed, and promote the new version only if it is shown to beat the champion."""
-    from fewshot.home import find_home, prepare_environment
-    from fewshot.preset import load_settings
-
-    chosen, home = load_settings(preset, settings), find_home()
-    prepare_environment(home)
     from flows import show
-    from flows.embedded import prefect_api
 
-    with show.waiting("starting Prefect"), prefect_api(home) as ready:
-        from flows.retrain import retrain as flow
+    def load() -> Any:
+        from flows.retrain import retrain
 
-        ready()
-    show.heading(chosen.run_name, preset)
-    show.outcome(flow(preset, settings or []))
+        return retrain
+
+    show.outcome(_run_flow(preset, settings or [], load))
 
 
 @app.command(epilog="Example: fewshot rollback glyphs-protonet")
@@ -279,6 +264,28 @@ def main(arguments: list[str] | None = None) -> int:
         return _report(error)
     except KeyboardInterrupt:
         return _report(typer.Abort())
+
+
+def _run_flow(preset: str, overrides: list[str], load: Callable[[], Any]) -> dict[str, Any]:
+    """Run the flow that `load` imports, with a Prefect server that starts meanwhile."""
+    from fewshot.home import find_home, prepare_environment
+    from fewshot.preset import load_settings
+
+    chosen, home = load_settings(preset, overrides), find_home()
+    prepare_environment(home)
+    if chosen.device not in ("auto", "cpu"):
+        from fewshot.device import pick_device
+
+        pick_device(chosen.device)
+    from flows import show
+    from flows.embedded import prefect_api
+
+    with show.waiting("starting Prefect"), prefect_api(home) as ready:
+        flow = load()
+        ready()
+    show.heading(chosen.run_name, preset)
+    found: dict[str, Any] = flow(preset, overrides)
+    return found
 
 
 def _show_the_library_log() -> None:

@@ -26,7 +26,7 @@ def draw(target: Path) -> None:
         axes.fill_between(minutes, low, high, alpha=0.2, color=line.get_color())
     axes.set(xlabel="minutes of training on 2 CPU cores", ylabel="validation accuracy, %", ylim=(80, 100))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="lower right", fontsize=7)
     target.parent.mkdir(exist_ok=True)
     figure.savefig(target, dpi=90)
     print(f"wrote {target}")

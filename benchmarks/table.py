@@ -1,4 +1,4 @@
-"""Print the results table of the README from the recorded runs in omniglot/ and glyphs/.
+"""Print the results table of the README from the recorded runs in omniglot/.
 
 python benchmarks/table.py
 """
@@ -26,28 +26,22 @@ et al. 2017, table 1; RelationNet: Sung et al. 2018; first-order MAML and Reptil
 Raghu et al. 2020; Meta-SGD: Li et al. 2017; MAML++: Antoniou et al. 2019."""
 
 
-def row(preset: str, found: dict[str, Any], dataset: str) -> str:
-    """What a preset reached on one dataset."""
-    cells = [_cell(found["results"], f"{dataset}/{shape}") for shape in SHAPES]
+def row(preset: str, found: dict[str, Any]) -> str:
+    """What a preset reached."""
+    cells = [_cell(found["results"], f"omniglot/{shape}") for shape in SHAPES]
     train, seconds = found["settings"]["train"], found["training_seconds"]
-    episodes = found["steps"] * train["tasks"]
-    protocol = f"{episodes:,} x {train['episode']}"
-    own = dataset == found["data"]["dataset"]
-    published = PUBLISHED.get(_method(found["settings"]["method"]), "-") if own and dataset == "omniglot" else "-"
-    name = f"`{preset}`" if own else f"`{preset}` on {dataset}"
-    return "| " + " | ".join([name, *cells, protocol, f"{seconds / 60:.1f}", published]) + " |"
+    protocol = f"{found['steps'] * train['tasks']:,} x {train['episode']}"
+    published = PUBLISHED.get(_method(found["settings"]["method"]), "-")
+    name = preset.removeprefix("omniglot-")
+    return "| " + " | ".join([f"`{name}`", *cells, protocol, f"{seconds / 60:.1f}", published]) + " |"
 
 
 def table() -> str:
     """The whole table, in Markdown."""
-    head = ["preset", *SHAPES, "trained on", "min", "published"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for dataset in ("omniglot", "glyphs"):
-        for file in sorted((HERE / dataset).glob("*.json")):
-            found = json.loads(file.read_text(encoding="utf-8"))
-            tested = dict.fromkeys(name.partition("/")[0] for name in found["results"])
-            lines += [row(file.stem, found, on) for on in tested]
-    return "\n".join(lines)
+    head = ["`omniglot-`", *SHAPES, "trained on", "min", "published"]
+    files = sorted((HERE / "omniglot").glob("*.json"))
+    rows = [row(file.stem, json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *rows])
 
 
 def _method(settings: dict[str, Any]) -> str:

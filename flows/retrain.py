@@ -15,6 +15,7 @@ from fewshot.promotion import judge, markdown
 from flows.alive import alive
 from flows.notify import notify
 from flows.pipeline import RETRIED, pipeline
+from flows.report import report_card
 
 
 # Never cached: it asks the registry, and answers at once where nothing is new.
@@ -33,6 +34,12 @@ def gate(settings: dict[str, Any], model: str, version: str) -> dict[str, Any]:
         "is_new": is_new,
         "markdown": markdown(ruling),
     }
+
+
+@task(name="report", **RETRIED)
+def report(model: str, version: str, episodes: int) -> str:
+    """Write the version's report card and log it with the version; returns the file."""
+    return str(report_card(find_home(), f"{model}/{version}", None, episodes))
 
 
 @flow(name="retrain", flow_run_name="{preset}")
@@ -73,4 +80,5 @@ def _retrained(home: Home, settings: Settings, preset: str, overrides: list[str]
             f"{'promoted' if judged['outcome'] != 'kept' else 'judged and kept back'} before",
         }
     create_markdown_artifact(text, key="verdict", description=f"{summary['model']} version {summary['version']}")
-    return judged | {"results": summary["results"]}
+    card = report(summary["model"], summary["version"], settings.gate.episodes)
+    return judged | {"results": summary["results"], "report": card}

@@ -1,7 +1,12 @@
 """The report card: its numbers against a recount, and a page that stands alone."""
 
+import html
+import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +114,43 @@ def test_the_page_stands_alone_is_well_formed_and_names_its_pictures(measured: M
     assert "fewshot verify m/3" in page
     for score in measured.grid.values():
         assert f"{100 * score.accuracy:.2f} ± {100 * score.interval:.2f}" in page
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
+CHECK = """
+axe.run().then(found => {
+  const violations = found.violations.map(one => one.id + ": " + one.nodes.map(node => node.html).join(" "));
+  document.body.innerHTML = "<pre id=found></pre>";
+  document.getElementById("found").textContent = JSON.stringify({passes: found.passes.length, violations});
+});
+"""
+
+
+@pytest.mark.skipif(not BROWSER, reason="no chromium here to show the page")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_axe_finds_nothing_wrong_with_the_page(measured: Measured, tmp_path: Path, scheme: str, width: int) -> None:
+    import axe_core_python
+
+    history = [{"step": 5, "accuracy": 0.5}, {"step": 10, "accuracy": 0.7, "val_accuracy": 0.6, "val_interval": 0.1}]
+    page = render("model version 3", measured, history, [("git commit", "abc")], "fewshot verify m/3")
+    script = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+    file = tmp_path / "page.html"
+    file.write_text(
+        page.replace("</body>", f"<script>{script}</script><script>{CHECK}</script></body>"), encoding="utf-8"
+    )
+    done = subprocess.run(
+        [
+            BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--window-size={width},900",
+            "--disable-background-networking", f"--user-data-dir={tmp_path / 'browser'}",
+            f"--blink-settings=preferredColorScheme={int(scheme == 'light')}", "--virtual-time-budget=20000",
+            "--dump-dom", file.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    found = json.loads(html.unescape(re.findall(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)[0]))
+    assert found["violations"] == []
+    assert found["passes"] > 10
 
 
 def test_a_chart_spans_its_points_and_their_intervals() -> None:

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -64,6 +65,7 @@ def test_a_retraining_promotes_keeps_or_finds_nothing_to_do_and_tells_it(
     hook = f"notify.webhook={address}"
     first = retrain(hook)
     assert (first["outcome"], first["version"]) == ("first", "1")
+    assert "glyphs-protonet version 1" in Path(first["report"]).read_text(encoding="utf-8")
     assert retrain(hook)["outcome"] == "nothing to do"
     assert len(versions(home)) == 1
 
@@ -112,9 +114,11 @@ def test_the_commands_tell_the_story_of_a_model(home: Home) -> None:
     status, text = say("history", "glyphs-protonet")
     assert status == 0, text
     assert "there is no champion to compare with" in text
+    card = home.state / "reports" / "glyphs-protonet-1.html"
+    card.unlink()
     status, text = say("report", "glyphs-protonet", "--episodes", "4")
     assert status == 0, text
-    page = (home.state / "reports" / "glyphs-protonet-1.html").read_text(encoding="utf-8")
+    page = card.read_text(encoding="utf-8")
     assert "there is no champion to compare with" in page
     assert "Accuracy over training steps" in page
     [found] = versions(home)

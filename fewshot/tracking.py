@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fewshot.config import Settings
 from fewshot.curve import Curve
@@ -95,7 +95,7 @@ def log_training(home: Home, run_id: str, curve: Curve, result: "TrainResult", d
         _log_dataset(client, run_id, dataset, "training")
 
 
-def training_curve(home: Home, run_id: str) -> list[dict[str, float]]:
+def training_curve(home: Home, run_id: str) -> list[dict[str, Any]]:
     """The points of the training curve that `log_training` kept in a run; empty if it has none."""
     client = connect(home)
     import mlflow

@@ -27,7 +27,7 @@ from flows.embedded import answers
 HOST = "127.0.0.1"
 START_LIMIT_S = 180
 STOP_LIMIT_S = 15
-WATCH_S = 0.5
+WATCH_S = 1.0
 RESTARTS, WITHIN_S = 5, 600.0
 """A part that dies more often than so many times within so many seconds is given up."""
 
@@ -55,6 +55,7 @@ class Supervisor:
         self._parts: list[Part] = []
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._deaths: dict[str, deque[float]] = {}
+        self._seen: dict[int, psutil.Process] = {}  # what a part started lives on when the part is killed
         _end_left_behind(note)
 
     def start(self, part: Part) -> None:
@@ -67,6 +68,7 @@ class Supervisor:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for part in self._parts:
+                self._seen |= {child.pid: child for child in _family(self._running[part.name].pid)}
                 if self._running[part.name].poll() is not None:
                     self._again(part, remark)
             time.sleep(WATCH_S)
@@ -76,6 +78,7 @@ class Supervisor:
         for part in reversed(self._parts):
             if part.name in self._running:
                 _stop(self._running.pop(part.name))
+        _end([process for process in self._seen.values() if _lives(process)])
         self._note.unlink(missing_ok=True)
 
     def _again(self, part: Part, remark: Callable[[str], None]) -> None:
@@ -203,10 +206,20 @@ def _end(processes: list[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    for process in psutil.wait_procs(processes, STOP_LIMIT_S)[1]:
+    deadline = time.monotonic() + STOP_LIMIT_S
+    while any(map(_lives, processes)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for process in filter(_lives, processes):
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, STOP_LIMIT_S)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether a process still does something; one that ended may wait for a parent that never asks."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _identity(pid: int) -> list[float]:

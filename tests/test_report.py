@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -147,6 +148,7 @@ def test_axe_finds_nothing_wrong_with_the_page(measured: Measured, tmp_path: Pat
             "--dump-dom", file.as_uri(),
         ],
         capture_output=True, text=True, timeout=120, check=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},  # browsers write into the home folder
     )  # fmt: skip
     found = json.loads(html.unescape(re.findall(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)[0]))
     assert found["violations"] == []

@@ -16,7 +16,6 @@ from test_pipeline import versions
 from fewshot.errors import TrainingError
 from fewshot.home import Home
 from fewshot.mlflow_store import aliases, connect
-from flows import notify
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -95,6 +94,8 @@ def test_two_retrainings_of_a_model_never_run_at_once(home: Home) -> None:
 def test_a_webhook_that_is_not_there_stops_nothing(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from flows import notify  # Prefect must not be imported before it is told where its home is
+
     monkeypatch.setattr(notify, "WAIT_S", 0.01)
     notify.notify("http://127.0.0.1:9/hook", {"model": "m", "outcome": "nothing to do"})
     assert "the webhook http://127.0.0.1:9/hook was not told in 3 tries" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from fewshot.data.splits import Dataset
 from fewshot.device import pick_device, prepare_cpu
 from fewshot.errors import RegistryError
 from fewshot.files import canonical_json, sha256_json
-from fewshot.gate import Verdict, decide
+from fewshot.gate import YEAR, Verdict, decide
 from fewshot.home import Home
 from fewshot.mlflow_store import connect, mlflow_errors
 from fewshot.registry import CHALLENGER, CHAMPION, model_folder
@@ -29,6 +29,9 @@ PREVIOUS = "previous"
 """Alias of the version that was the champion before."""
 VERDICT, DECISION, ROLLED_BACK = "fewshot.verdict", "fewshot.decision", "fewshot.rolled_back"
 """Tags of a version: the whole verdict as JSON; promoted, kept or first; when it was taken back."""
+TESTS = "fewshot.tests"
+"""Tag of a model: JSON list of when its challengers were tested. A version's tags can be written anew, or deleted with
+it; what was spent stays spent."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,12 @@ def _compared(
     folders = [model_folder(home, f"models:/{model}/{number}") for number in (champion, version)]
     old, new, left_out = compare(folders[0], folders[1], dataset, settings.gate, device)
     costs = costs_of(folders[1], new, dataset, settings.gate.shape, device)
-    verdict = decide(old.accuracy, new.accuracy, settings.gate, _tests(client, model), datetime.now(UTC), costs)
+    tested = _tests(client, model)
+    verdict = decide(old.accuracy, new.accuracy, settings.gate, tested, datetime.now(UTC), costs)
+    if verdict.level > 0:  # paid before anybody hears of it
+        recent = [time for time in tested if time > datetime.now(UTC) - YEAR]
+        times = [time.isoformat(timespec="seconds") for time in (*recent, datetime.now(UTC))]
+        client.set_registered_model_tag(model, TESTS, canonical_json(times))
     return Ruling(
         model, version, champion, verdict.decision, verdict.reason, _now(), question,
         f"{dataset.name}/{settings.gate.shape}", left_out, _plain(verdict), asdict(costs),
@@ -214,8 +222,8 @@ def _aliased(client: "MlflowClient", model: str, alias: str) -> str:
 
 def _tests(client: "MlflowClient", model: str) -> list[datetime]:
     """When challengers of this model were tested."""
-    rulings = [ruling_in(found.tags) for found in client.search_model_versions(f"name = '{model}'")]
-    return [datetime.fromisoformat(one.time) for one in rulings if one is not None and one.verdict is not None]
+    times = json.loads(client.get_registered_model(model).tags.get(TESTS, "[]"))
+    return [datetime.fromisoformat(time) for time in times]
 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class Supervisor:
                 self._seen |= {child.pid: child for child in _family(self._running[part.name].pid)}
                 if self._running[part.name].poll() is not None:
                     self._again(part, remark)
+            self._seen = {pid: process for pid, process in self._seen.items() if _lives(process)}
             time.sleep(WATCH_S)
 
     def stop(self) -> None:
@@ -78,7 +79,7 @@ class Supervisor:
         for part in reversed(self._parts):
             if part.name in self._running:
                 _stop(self._running.pop(part.name))
-        _end([process for process in self._seen.values() if _lives(process)])
+        _end(list(self._seen.values()))
         self._note.unlink(missing_ok=True)
 
     def _again(self, part: Part, remark: Callable[[str], None]) -> None:

@@ -58,10 +58,8 @@ def check(home: Home) -> list[Finding]:
     deployed = {one["name"]: one for one in _ask(api, "/deployments/filter", {}) or []}
     nightly = deployed.get(NIGHTLY.partition("/")[2])
     active = [one["schedule"].get("cron", "") for one in (nightly or {}).get("schedules", []) if one["active"]]
-    findings.append(
-        Finding("schedule", bool(active), f"retrain at {', '.join(active)}" if active else "none is active")
-    )
-    return findings
+    when = f"retrain at {', '.join(active)} (UTC)" if active else "none is active; start fewshot up again"
+    return [*findings, Finding("schedule", bool(active), when)]
 
 
 def free_crashed_runs(home: Home, api: str, remark: Callable[[str], None]) -> None:

@@ -20,7 +20,7 @@ from fewshot.home import Home
 from fewshot.lineage import Lineage
 from fewshot.mlflow_store import aliases, connect
 from fewshot.model import save_model
-from fewshot.promotion import DECISION, VERDICT, Ruling, history, judge, rollback
+from fewshot.promotion import DECISION, TESTS, VERDICT, Ruling, history, judge, rollback
 from fewshot.registry import register
 from fewshot.stats import Score
 from fewshot.train import train
@@ -86,6 +86,10 @@ class Models:
         return aliases(self.home, self.name, version)
 
 
+def spent(models: Models) -> list[str]:
+    return list(json.loads(connect(models.home).get_registered_model(models.name).tags[TESTS]))
+
+
 def test_only_the_better_model_is_promoted_and_it_is_written_down_why(models: Models, dataset: Dataset) -> None:
     first, second, third = models.add("bad"), models.add("good"), models.add("as bad")
     assert models.judge(first, dataset).decision == "first"
@@ -132,6 +136,14 @@ def test_a_version_is_judged_once_and_each_test_is_paid_for(models: Models, data
     assert other.verdict is not None
     assert other.verdict["level"] == 0
     assert "as many as gate.tests_per_year allows" in other.reason
+    # The second ruling took the place of the first, and spent nothing; the first one's test is not forgotten by that,
+    # nor by deleting the version.
+    assert len(spent(models)) == 1
+    models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 2}})
+    assert models.judge(challenger, dataset).verdict["level"] == 0.05 / 2  # type: ignore[index]
+    assert len(spent(models)) == 2
+    connect(models.home).delete_model_version(models.name, challenger)
+    assert models.judge(models.add("as bad"), dataset).verdict["level"] == 0  # type: ignore[index]
 
 
 def test_an_interrupted_promotion_leaves_one_champion_and_is_completed(

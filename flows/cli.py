@@ -208,7 +208,7 @@ def up(
     try:
         with everything(home, mlflow_port, prefect_port, preset, settings or [], cron) as supervisor:
             show.addresses(mlflow_port, prefect_port)
-            print(f"retrain {preset} at {cron} (UTC); at once: prefect deployment run retrain/nightly", flush=True)
+            print(f"retrain {preset} at {cron} (UTC); at once: fewshot retrain", flush=True)
             while True:
                 supervisor.watch(SWEEP_S, show.remark)
                 free_crashed_runs(home, api_address(prefect_port), show.remark)

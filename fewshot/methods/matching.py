@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from fewshot.backbones.contract import Backbone
 from fewshot.method_settings import MatchingSettings
 from fewshot.methods.contract import EmbeddingMethod, one_hot
+from fewshot.methods.learned_factor import LearnedFactor
 
 START_SCALE = 10.0
 """The temperature's inverse before training. Without it cosines span 2 at most, too little to tell 20 classes apart."""
@@ -32,7 +33,7 @@ class Matching(EmbeddingMethod):
 
     def __init__(self, backbone: Backbone, settings: MatchingSettings) -> None:
         super().__init__(backbone)
-        self.scale = nn.Parameter(torch.tensor(START_SCALE))
+        self.scale = LearnedFactor(START_SCALE)
         self.reading_steps = settings.reading_steps
         self.full_context = settings.full_context
         if settings.full_context:
@@ -53,7 +54,7 @@ class Matching(EmbeddingMethod):
         if self.full_context:
             query = self._read(support, query)
         cosine = normalize(query, dim=-1) @ normalize(support, dim=-1).transpose(1, 2)
-        attention = (self.scale * cosine).log_softmax(-1)  # task query image
+        attention = self.scale(cosine).log_softmax(-1)  # task query image
         votes = torch.einsum("tqi,tiw->tqw", attention.exp(), learned["classes"])
         return votes.clamp_min(torch.finfo(votes.dtype).tiny).log()
 

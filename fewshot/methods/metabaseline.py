@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -11,6 +10,7 @@ from fewshot.backbones.contract import Backbone
 from fewshot.data.images import EpisodeBatch
 from fewshot.method_settings import MetaBaselineSettings
 from fewshot.methods.contract import EmbeddingMethod, Outcome, class_means
+from fewshot.methods.learned_factor import LearnedFactor
 from fewshot.methods.pretrained import Pretrained
 
 START_SCALE = 10.0
@@ -26,7 +26,7 @@ class MetaBaseline(Pretrained):
     def __init__(self, backbone: Backbone, classes: int, settings: MetaBaselineSettings) -> None:
         super().__init__(backbone, nn.Linear(backbone.out_features, classes))
         self.pretrain_share = settings.pretrain_share
-        self.scale = nn.Parameter(torch.tensor(START_SCALE))
+        self.scale = LearnedFactor(START_SCALE)
 
     def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
         if progress < self.pretrain_share:
@@ -39,4 +39,4 @@ class MetaBaseline(Pretrained):
     def answer(
         self, learned: dict[str, Tensor], query: Float[Tensor, "task query feature"]
     ) -> Float[Tensor, "task query way"]:
-        return self.scale * normalize(query, dim=-1) @ normalize(learned["means"], dim=-1).transpose(1, 2)
+        return self.scale(normalize(query, dim=-1) @ normalize(learned["means"], dim=-1).transpose(1, 2))

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from fewshot.backbones.contract import Backbone
 from fewshot.method_settings import MetaOptNetSettings
 from fewshot.methods.contract import EmbeddingMethod, one_hot
+from fewshot.methods.learned_factor import LearnedFactor
 
 Kernel = Float[Tensor, "task image image"]
 Dual = Float[Tensor, "task image way"]
@@ -30,7 +31,7 @@ class MetaOptNet(EmbeddingMethod):
     def __init__(self, backbone: Backbone, settings: MetaOptNetSettings) -> None:
         super().__init__(backbone)
         self.settings = settings
-        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.scale = LearnedFactor(1.0)
 
     def learn(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
         kernel = support @ support.transpose(1, 2)
@@ -43,7 +44,7 @@ class MetaOptNet(EmbeddingMethod):
     def answer(
         self, learned: dict[str, Tensor], query: Float[Tensor, "task query feature"]
     ) -> Float[Tensor, "task query way"]:
-        return self.scale * (query @ learned["weights"])
+        return self.scale(query @ learned["weights"])
 
 
 def solve(kernel: Kernel, wanted: Dual, penalty: float, iterations: int) -> Dual:

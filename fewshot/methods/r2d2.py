@@ -3,15 +3,15 @@
 A task's classifier is ridge regression on embeddings, which has a closed form that gradients pass through.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from fewshot.backbones.contract import Backbone
 from fewshot.methods.contract import EmbeddingMethod, one_hot
+from fewshot.methods.learned_factor import LearnedFactor
 
 START_PENALTY, START_SCALE = 10.0, 10.0
 """lambda and alpha before training."""
@@ -20,24 +20,24 @@ START_PENALTY, START_SCALE = 10.0, 10.0
 class R2D2(EmbeddingMethod):
     """Ridge regression to one-hot labels in the Woodbury form (equation 4), its output scaled (equation 6).
 
-    The penalty lambda, kept positive as an exponential, and the scale alpha are learned; a shift beta, the same for all
-    classes, would leave their probabilities as they are and is left out. The paper's own embedding has 96, 192, 384 and
-    512 filters and joins its last two blocks; any backbone does here.
+    The penalty lambda and the scale alpha are learned; a shift beta, the same for all classes, would leave their
+    probabilities as they are and is left out. The paper's own embedding has 96, 192, 384 and 512 filters and joins its
+    last two blocks; any backbone does here.
     """
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
-        self.log_penalty = nn.Parameter(torch.tensor(math.log(START_PENALTY)))
-        self.scale = nn.Parameter(torch.tensor(START_SCALE))
+        self.penalty = LearnedFactor(START_PENALTY)
+        self.scale = LearnedFactor(START_SCALE)
 
     def learn(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
         """W = X' (X X' + lambda)^-1 Y: a system of as many unknowns as there are images, not features."""
         identity = torch.eye(support.shape[1], dtype=support.dtype, device=support.device)
-        system = support @ support.transpose(1, 2) + self.log_penalty.exp() * identity
+        system = support @ support.transpose(1, 2) + self.penalty(identity)
         wanted = one_hot(shots, support).expand(len(support), -1, -1)
         return {"weights": support.transpose(1, 2) @ torch.linalg.solve(system, wanted)}
 
     def answer(
         self, learned: dict[str, Tensor], query: Float[Tensor, "task query feature"]
     ) -> Float[Tensor, "task query way"]:
-        return self.scale * (query @ learned["weights"])
+        return self.scale(query @ learned["weights"])

@@ -121,7 +121,7 @@ def test_r2d2_equals_the_direct_ridge_solution() -> None:
     r2d2 = build("r2d2", 1, 1, 4)
     support, query = random(2, 6, 4), random(2, 3, 4)
     wanted = one_hot(torch.tensor([0, 0, 1, 1, 1, 2]), 3).double()
-    penalty = r2d2.get_parameter("log_penalty").exp()
+    penalty = r2d2.get_parameter("penalty.logarithm").exp()
     direct = torch.linalg.inv(support.mT @ support + penalty * torch.eye(4)) @ support.mT @ wanted
     learned = r2d2.learn(support, [2, 3, 1])
     torch.testing.assert_close(learned["weights"], direct)

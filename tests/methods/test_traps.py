@@ -10,7 +10,9 @@ from torch import Tensor
 from toy_data import toy_dataset
 
 from fewshot.backbones.layers import BatchNorm, Convolution
+from fewshot.config import settings_from
 from fewshot.data.images import EpisodeBatch, ImageBank
+from fewshot.methods import build_method
 from fewshot.methods.inner_loop import flat, last
 from fewshot.methods.protonet import ProtoNet
 from fewshot.methods.simpleshot import SimpleShot
@@ -107,3 +109,22 @@ def test_the_running_statistics_of_tasks_side_by_side_are_their_own() -> None:
         torch.testing.assert_close(
             buffers["running_mean"][2 * task : 2 * task + 2], convolution(images[:, task : task + 1]).mean((0, 2, 3))
         )
+
+
+@pytest.mark.parametrize("name", ["matching", "r2d2", "metaoptnet", "metabaseline"])
+def test_a_scale_can_grow_as_far_as_a_short_training_needs(name: str) -> None:
+    """A scale of 10 that Adam moves by its rate of 0.002 a step could not double within 3,000 steps of a cosine."""
+    method = build_method(settings_from({"method": {"name": name}}), (1, 28, 28))
+    scale = method.get_submodule("scale")
+    start = float(scale(torch.ones(())))
+    optimizer = torch.optim.Adam(scale.parameters(), lr=0.002)
+    for _ in range(400):
+        optimizer.zero_grad()
+        (-scale(torch.ones(()))).backward()
+        optimizer.step()
+    assert float(scale(torch.ones(()))) > 2 * start
+    for _ in range(2000):
+        optimizer.zero_grad()
+        scale(torch.ones(())).backward()
+        optimizer.step()
+    assert 0 < float(scale(torch.ones(()))) < start / 2, "it shrinks as well, and stays positive"

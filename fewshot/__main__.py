@@ -1,4 +1,4 @@
-"""`python -m fewshot data download|pack|split DATASET`: what DVC's stages call. Users have the `fewshot` command."""
+"""`python -m fewshot data STAGE DATASET`: what DVC's stages call. Users have the `fewshot` command."""
 
 import argparse
 import logging
@@ -10,6 +10,7 @@ import yaml
 
 from fewshot.config import EpisodeShape
 from fewshot.data import prepare
+from fewshot.data.sources.folder import FolderOptions
 from fewshot.errors import FewshotError, UsageError, unknown
 
 
@@ -21,6 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if parsed.stage == "download":
             prepare.download(parsed.dataset, parsed.data_dir)
+        elif parsed.stage == "collect":
+            prepare.collect(FolderOptions.parse(_section(parsed.params, parsed.dataset)), parsed.data_dir)
         elif parsed.stage == "pack":
             prepare.pack(parsed.dataset, parsed.data_dir)
         else:
@@ -34,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fewshot", description=__doc__)
     data = parser.add_subparsers(required=True, metavar="data").add_parser("data", help="the stages of the data")
-    data.add_argument("stage", choices=("download", "pack", "split"))
+    data.add_argument("stage", choices=("download", "collect", "pack", "split"))
     data.add_argument("dataset")
     data.add_argument("--data-dir", type=Path, default=Path("data"))
     data.add_argument("--params", type=Path, default=Path("params.yaml"))
@@ -43,10 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _frozen(params: Path, dataset: str) -> dict[str, Any]:
     """Which episodes are frozen: the arguments shapes, number and seed of `prepare.split`."""
-    try:
-        frozen = yaml.safe_load(params.read_text(encoding="utf-8"))["frozen"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise UsageError(f"{params} can't be read ({error}); it says which episodes are frozen") from None
+    frozen = _section(params, "frozen")
     if dataset not in frozen:
         raise unknown(f"dataset in {params}", dataset, frozen)
     values = frozen[dataset]
@@ -55,6 +55,14 @@ def _frozen(params: Path, dataset: str) -> dict[str, Any]:
         return {"shapes": shapes, "number": int(values["episodes"]), "seed": int(values["seed"])}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{params}: frozen.{dataset} is not whole ({error})") from None
+
+
+def _section(params: Path, name: str) -> Any:
+    """What stands under a name in params.yaml."""
+    try:
+        return yaml.safe_load(params.read_text(encoding="utf-8"))[name]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UsageError(f"{params} can't be read ({error}); it says which episodes are frozen") from None
 
 
 if __name__ == "__main__":

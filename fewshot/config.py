@@ -12,6 +12,7 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "glyphs": ("scripts",),
     "digits": ("all",),
     "omniglot": ("vinyals", "background"),
+    "folder": ("hash",),
 }
 """The splits of each dataset; the first is the default."""
 

@@ -5,6 +5,7 @@ my-classes/
   dog/  a.png
 """
 
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -53,16 +54,19 @@ def image_files(place: Path) -> list[Path]:
 
 
 def read_image(
-    file: Path, image_shape: tuple[int, int, int], ink: Ink = "auto"
+    file: Path | BytesIO, image_shape: tuple[int, int, int], ink: Ink = "auto", name: str = ""
 ) -> UInt8[np.ndarray, "channel height width"]:
-    """A file as an image of (channel, height, width): turned upright, fitted whole and centred, not stretched."""
+    """A file as an image of (channel, height, width): turned upright, fitted whole and centred, not stretched.
+
+    Raises DataError that calls the file by `name`, or by its path.
+    """
     channel, height, width = image_shape
     try:
         with Image.open(file) as opened:
             upright = ImageOps.exif_transpose(opened)
             image = _on_white(upright).convert("L" if channel == 1 else "RGB")
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
-        raise DataError(f"{file} can't be read as an image ({error}); replace or remove it") from None
+        raise DataError(f"{name or file} can't be read as an image ({error}); replace or remove it") from None
     if channel == 1 and (ink == "dark" or (ink == "auto" and _border_is_bright(image))):
         image = ImageOps.invert(image)
     fitted = ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS)

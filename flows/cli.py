@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from fewshot.cli import DEFAULT_PRESET, PresetArgument, SetOption, app
-from fewshot.cli_data import data
 from fewshot.errors import FewshotError
+from flows import cli_data  # noqa: F401  # adds its commands
 
 INTERRUPTED = 130
 _DEBUG = "FEWSHOT_DEBUG"
@@ -223,28 +222,6 @@ def show_environment() -> None:
 
     for name, value in environment(find_home()).items():
         print(f"export {name}={shlex.quote(value)}")
-
-
-@data.command("prepare", epilog="Example: fewshot data prepare glyphs digits")
-def prepare_data(names: Annotated[list[str], typer.Argument(help="Datasets; `fewshot data list` lists them.")]) -> None:
-    """Bring datasets up to date with DVC: download, pack, split. What is there already is not done again."""
-    from fewshot.config import SPLITS
-    from fewshot.errors import unknown
-    from fewshot.home import find_home, prepare_environment
-    from flows import show, versions
-
-    for name in names:
-        if name not in SPLITS:
-            raise unknown("dataset", name, SPLITS)
-    home = find_home()
-    prepare_environment(home)
-    for name in names:
-        began = time.monotonic()
-        with show.waiting(f"preparing {name}"):
-            remark = versions.prepare(home, name)
-        if remark:
-            show.remark(remark)
-        show.step(f"prepare {name}", False, time.monotonic() - began)
 
 
 # The commands that most people want come first in the list.

@@ -47,11 +47,13 @@ def prepare_data(plan: Plan, dataset: str, split: str) -> Record:
     from fewshot.data.splits import open_dataset
 
     home = find_home()
-    if remark := versions.prepare(home, dataset):
+    remark = versions.prepare(home, dataset)
+    if remark:
         show.remark(remark)
     opened = open_dataset(home.data, dataset, split)
     digests = {"digest": opened.digest, "episodes_digest": opened.split.episodes_digest}
-    return {"dataset": dataset, "split": opened.split.name, **digests, "md5": versions.locked(home, dataset)}
+    md5 = versions.locked(home, dataset)
+    return {"dataset": dataset, "split": opened.split.name, **digests, "md5": md5, "remark": remark}
 
 
 # No time limit: a training may take days, and it goes on from its checkpoint whenever it is ended.
@@ -111,7 +113,8 @@ def _run_name() -> str:
 def pipeline(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -> dict[str, Any]:
     """Bring a preset's model up to date. `overrides` are settings such as "train.steps=2000".
 
-    Returns {"run_name", "steps": [{"label", "cached", "seconds"}], "results", "run_id", "model", "version", "aliases"}.
+    Returns {"run_name", "steps": [{"label", "cached", "seconds"}], "remarks" (how an own folder's classes changed),
+    "results", "run_id", "model", "version", "aliases"}.
     """
     home, settings = find_home(), load_settings(preset, overrides)
     prepare_environment(home)
@@ -151,6 +154,7 @@ class _Steps:
         self._home, self._settings, self._preset = home, settings, preset
         self._stale: dict[str, str] = {}
         self._done: list[dict[str, Any]] = []
+        self._remarks: list[str] = []
 
     def data(self) -> dict[str, Record]:
         """Prepare each dataset that is read; the training data come first."""
@@ -173,6 +177,8 @@ class _Steps:
                 cached = False
             record: Record = state.result()
             cache.remember(self._home, self._preset, plan, record)
+        if not cached and record.get("remark"):
+            self._remarks.append(record["remark"])
         self._done.append({"label": plan.label, "cached": cached, "seconds": time.monotonic() - began})
         get_run_logger().info("%s: %s", plan.label, "cached" if cached else "ran")
         show.step(**self._done[-1])
@@ -184,6 +190,7 @@ class _Steps:
             "run_name": self._settings.run_name,
             "preset": self._preset,
             "steps": self._done,
+            "remarks": self._remarks,
             "results": evaluation["results"],
             "run_id": evaluation["run_id"],
             "model": version["model"],

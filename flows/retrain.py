@@ -81,4 +81,4 @@ def _retrained(home: Home, settings: Settings, preset: str, overrides: list[str]
         }
     create_markdown_artifact(text, key="verdict", description=f"{summary['model']} version {summary['version']}")
     card = report(summary["model"], summary["version"], settings.gate.episodes)
-    return judged | {"results": summary["results"], "report": card}
+    return judged | {"results": summary["results"], "report": card, "remarks": summary["remarks"]}

@@ -135,6 +135,7 @@ def markdown(summary: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"# {summary['run_name']}",
+            *summary["remarks"],
             f"Model `{summary['model']}` version {summary['version']} ({', '.join(summary['aliases']) or 'no alias'}), "
             f"MLflow run `{summary['run_id']}`",
             "",

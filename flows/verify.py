@@ -27,7 +27,7 @@ from fewshot.keys import code_key, lock_key
 from fewshot.registry import SETTINGS, Version, describe_version, model_folder
 from fewshot.tracking import training_curve
 from fewshot.train import TRAINING_KEYS
-from flows import show
+from flows import show, versions
 
 REBUILD = """
 import json, sys
@@ -68,7 +68,7 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
     with _work_tree(home, version) as (tree, code):
         yield code
         elsewhere = Home(tree, tree / ".fewshot")
-        _run(tree, "-m", "flows.cli", "data", "prepare", settings["data"]["dataset"])
+        _fetch_data(elsewhere, settings["data"]["dataset"], json.loads(tags["fewshot.data_md5"]))
         dataset, data = _data(elsewhere, settings, tags)
         yield data
         write_bytes(tree / "rebuild.json", tags[SETTINGS].encode())
@@ -113,6 +113,15 @@ def _data(home: Home, settings: dict[str, Any], tags: dict[str, str]) -> tuple[D
     return None, Finding("data", False, f"{name} is {dataset.digest[:16]}... now, it was {recorded[:16]}...")
 
 
+def _fetch_data(tree: Home, dataset: str, md5: dict[str, str]) -> None:
+    """The data of the record, as DVC kept them; those that nobody kept are made again."""
+    try:
+        versions.restore(tree, dataset, md5)
+    except (FewshotError, KeyError):
+        _git(tree, "checkout", "dvc.lock")
+        _run(tree.project, "-m", "flows.cli", "data", "prepare", dataset)
+
+
 @contextmanager
 def _work_tree(home: Home, version: Version) -> Iterator[tuple[Path, Finding]]:
     """The project as it was at the version's commit, in a folder of its own that is deleted afterwards."""
@@ -129,6 +138,7 @@ def _work_tree(home: Home, version: Version) -> Iterator[tuple[Path, Finding]]:
         )
     try:
         _run(tree, "-m", "dvc", "config", "--local", "cache.dir", str(home.project / ".dvc" / "cache"))
+        _run(tree, "-m", "dvc", "config", "--local", "remote.local.url", str(home.state / "dvc-remote"))
         same = code_key("fewshot.train", tree) == version.tags["fewshot.code_key"]
         state = f"commit {commit[:12]}" + (", with changes that were not committed" if dirty else "")
         text = state if same else f"{state}: what trained this version is not what that commit holds"

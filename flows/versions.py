@@ -15,9 +15,14 @@ import yaml
 from filelock import FileLock
 
 from fewshot.errors import DataError, PipelineError
+from fewshot.files import write_bytes
 from fewshot.home import Home, environment
+from flows import own_folder
 
-STAGES = ("download", "pack", "split")
+
+def stages_of(dataset: str) -> tuple[str, ...]:
+    """The stages that make a dataset, in their order."""
+    return ("collect" if dataset == own_folder.NAME else "download", "pack", "split")
 
 
 def stale(home: Home, datasets: list[str]) -> dict[str, str]:
@@ -27,21 +32,23 @@ def stale(home: Home, datasets: list[str]) -> dict[str, str]:
     found: dict[str, Any] = json.loads(_dvc(home, "status", "--json", "--with-deps", *targets).splitlines()[-1])
     reasons: dict[str, str] = {}
     for name in datasets:
-        for stage in STAGES:
+        for stage in stages_of(name):
             if changes := found.get(f"{stage}@{name}"):
                 reasons.setdefault(name, _in_words(changes))
     return reasons
 
 
 def prepare(home: Home, dataset: str) -> str:
-    """Bring a dataset up to date (download, pack, split). Returns a remark, or "".
+    """Bring a dataset up to date. Returns a remark, or "": how the classes of an own folder changed, for example.
 
     Raises DataError if a stage says that the data are wrong, PipelineError if trying again may help.
     """
-    before = _lock_file(home)
+    before, classes = _lock_file(home), own_folder.classes(home)
     _dvc(home, "repro", f"split@{dataset}")
     after = _lock_file(home)
-    for stage in STAGES:
+    if dataset == own_folder.NAME:
+        return own_folder.remark(classes, own_folder.classes(home))
+    for stage in stages_of(dataset):
         old, new = before.get(f"{stage}@{dataset}"), after.get(f"{stage}@{dataset}")
         if old and new and _inputs(old) == _inputs(new) and old["outs"] != new["outs"]:
             # Glyphs are drawn by the machine: its float arithmetic may round a pixel differently.
@@ -49,12 +56,26 @@ def prepare(home: Home, dataset: str) -> str:
     return ""
 
 
+def restore(home: Home, dataset: str, md5: dict[str, str]) -> None:
+    """Bring a dataset back as a record has it (path -> md5), from DVC's cache or else its remote.
+
+    Raises what `prepare` raises where neither holds it.
+    """
+    lock = yaml.safe_load((home.project / "dvc.lock").read_text(encoding="utf-8"))
+    outputs = dict(zip(stages_of(dataset), ("raw", "pack", "split"), strict=True))
+    for stage, name in outputs.items():
+        path = f"data/{dataset}/{name}"
+        lock["stages"][f"{stage}@{dataset}"] = {"cmd": "", "outs": [{"path": path, "hash": "md5", "md5": md5[path]}]}
+    write_bytes(home.project / "dvc.lock", yaml.safe_dump(lock).encode())
+    _dvc(home, "pull", "--force", *(f"{stage}@{dataset}" for stage in outputs))
+
+
 def locked(home: Home, dataset: str) -> dict[str, str]:
     """The md5 that dvc.lock holds for each output of a dataset; empty if it was never made."""
     stages = _lock_file(home)
     return {
         out["path"]: out["md5"]
-        for stage in STAGES
+        for stage in stages_of(dataset)
         for out in stages.get(f"{stage}@{dataset}", {}).get("outs", [])
         if "md5" in out
     }

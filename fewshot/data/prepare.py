@@ -1,4 +1,7 @@
-"""The three stages that turn a dataset's name into files: download -> pack -> split. DVC calls them one by one."""
+"""The three stages that turn a dataset's name into files: download (of an own folder: collect) -> pack -> split.
+
+DVC calls them one by one.
+"""
 
 import errno
 import shutil
@@ -9,7 +12,8 @@ from pathlib import Path
 from fewshot.config import SPLITS, EpisodeShape
 from fewshot.data.episodes import EpisodeSource, write_frozen
 from fewshot.data.pack import Pack, open_pack, write_pack
-from fewshot.data.sources import SOURCES, Source
+from fewshot.data.sources import SOURCES, Source, folder
+from fewshot.data.sources.folder import FolderOptions
 from fewshot.data.splits import Split, class_table, episodes_path, make_parts, split_path, write_split
 from fewshot.errors import DataError, unknown
 
@@ -26,13 +30,21 @@ def download(dataset: str, data_dir: Path) -> None:
         source.fetch(raw)
 
 
+def collect(options: FolderOptions, data_dir: Path) -> None:
+    """Copy the images of a user's own folder into data_dir/folder/raw. Raises what `folder.collect` raises."""
+    raw = data_dir / "folder" / "raw"
+    with _disk_errors(raw):
+        raw.mkdir(parents=True, exist_ok=True)
+        folder.collect(options, raw)
+
+
 def pack(dataset: str, data_dir: Path) -> None:
     """Read the raw files into data_dir/<dataset>/pack. Raises DamagedFileError for a file that can't be read."""
-    source, folder = _source(dataset), data_dir / dataset
-    if not (folder / "raw").is_dir():
-        raise DataError(f"{folder / 'raw'} does not exist; run: fewshot data prepare {dataset}")
-    with _disk_errors(folder / "pack"):
-        write_pack(folder / "pack", source.read(folder / "raw"))
+    source, raw, target = _source(dataset), data_dir / dataset / "raw", data_dir / dataset / "pack"
+    if not raw.is_dir():
+        raise DataError(f"{raw} does not exist; run: fewshot data prepare {dataset}")
+    with _disk_errors(target):
+        write_pack(target, source.read(raw))
 
 
 def split(dataset: str, data_dir: Path, shapes: Mapping[str, Sequence[EpisodeShape]], number: int, seed: int) -> None:
@@ -42,10 +54,10 @@ def split(dataset: str, data_dir: Path, shapes: Mapping[str, Sequence[EpisodeSha
     few classes or images for a shape.
     """
     _source(dataset)
-    packed, folder = open_pack(data_dir / dataset / "pack"), data_dir / dataset / "split"
-    with _disk_errors(folder):
-        if folder.exists():
-            shutil.rmtree(folder)
+    packed, target = open_pack(data_dir / dataset / "pack"), data_dir / dataset / "split"
+    with _disk_errors(target):
+        if target.exists():
+            shutil.rmtree(target)
         for name in SPLITS[dataset]:
             _write_split(data_dir, dataset, name, packed, shapes, number, seed)
 

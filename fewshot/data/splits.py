@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -140,12 +140,14 @@ def unturned(name: str) -> str:
 def make_parts(dataset: str, split: str, classes: Sequence[PackedClass]) -> dict[str, tuple[str, ...]]:
     """The parts of a split as `published/<dataset>.json` defines it. Raises DataError if the pack is not covered.
 
-    A definition lists classes by group and number, or whole groups; `held_out` is the share of the training groups
-    that becomes validation, `turns` the rotations that make a class of each character.
+    A definition lists classes by group and number, or whole groups, or gives the share of all classes that a part gets
+    by a hash of their names; `held_out` is the share of the training groups that becomes validation, `turns` the
+    rotations that make a class of each character.
     """
     text = resources.files("fewshot.data").joinpath("published", f"{dataset}.json").read_text(encoding="utf-8")
     definition = json.loads(text)["splits"][split]
-    part_of = _by_group(definition) if "groups" in definition else _by_class(definition)
+    kinds = {"groups": _by_group, "shares": _by_hash}
+    part_of = next((kinds[kind] for kind in kinds if kind in definition), _by_class)(definition)
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
     for packed in classes:
         part = part_of(packed)
@@ -178,6 +180,17 @@ def _by_group(definition: dict[str, Any]) -> Callable[[PackedClass], str]:
         if hashed_share(group, "validation") < definition.get("held_out", 0):
             part_of[group] = "val"
     return lambda packed: _looked_up(part_of, packed.group, packed)
+
+
+def _by_hash(definition: dict[str, Any]) -> Callable[[PackedClass], str]:
+    shares: dict[str, float] = definition["shares"]
+    ends = list(zip(shares, accumulate(shares.values()), strict=True))
+
+    def part_of(packed: PackedClass) -> str:
+        place = hashed_share(packed.name, "part")
+        return next(part for part, end in ends if place < end)
+
+    return part_of
 
 
 def _looked_up(part_of: dict[str, str], key: str, packed: PackedClass) -> str:

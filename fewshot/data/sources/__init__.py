@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from fewshot.data.pack import Item
-from fewshot.data.sources import digits, glyphs, omniglot
+from fewshot.data.sources import digits, folder, glyphs, omniglot
 
 
 @runtime_checkable
@@ -23,4 +23,4 @@ class Source(Protocol):
         """(class, group, source name, image) of every image in the raw folder. Raises DamagedFileError."""
 
 
-SOURCES: dict[str, Source] = {"glyphs": glyphs, "digits": digits, "omniglot": omniglot}
+SOURCES: dict[str, Source] = {"glyphs": glyphs, "digits": digits, "omniglot": omniglot, "folder": folder}

@@ -1,0 +1,160 @@
+"""A user's own folder of images: each folder in it that holds images is a class, however deep it lies.
+
+my-images/
+  birds/wren/     1.jpg 2.jpg ...      class "birds/wren" of the group "birds"
+  cat/            a.png ...            class "cat" of the group "."
+
+The folder is watched, never changed: `collect` copies the files, as they are, into one archive that DVC versions, with
+an index that says what is in it. Equal files give an equal archive.
+"""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from fewshot.data.archive import open_archive
+from fewshot.data.pack import Item
+from fewshot.errors import DataError, UsageError
+from fewshot.files import read_json, write_atomically, write_json
+from fewshot.method_settings import Frozen
+from fewshot.photos import SUFFIXES, read_image
+
+IMAGES, INDEX = "images.zip", "index.json"
+FILES = (IMAGES, INDEX)
+_MEMBER_LIMIT, _TOTAL_LIMIT = 256 * 2**20, 2**40
+_MENDED = "run: fewshot data prepare folder"
+
+Classes = dict[str, dict[str, str]]
+"""Class -> file name -> SHA-256."""
+
+
+class FolderOptions(Frozen):
+    """What params.yaml says of the watched folder, under `folder`."""
+
+    path: str = Field(min_length=1, description="the folder; a relative path starts at the project")
+    side: int = Field(84, ge=8, le=1024, description="pixels; images are fitted whole into a square of this size")
+    channels: Literal[1, 3] = Field(3, description="1: grey; 3: colour")
+    ink: Literal["auto", "dark", "bright"] = Field(
+        "bright",
+        description="of grey images: dark is inverted; auto: inverted if the border is bright, as with letters",
+    )
+
+    @classmethod
+    def parse(cls, values: Any) -> "FolderOptions":
+        """From the section of params.yaml. Raises UsageError that names what is wrong."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(["folder", *map(str, first["loc"])])
+            raise UsageError(f"params.yaml: {name} = {first['input']!r}: {first['msg'].lower()}") from None
+
+
+def collect(options: FolderOptions, raw: Path) -> None:
+    """Bring the archive in `raw` up to date with the folder; where nothing changed it is left alone.
+
+    Raises DataError for a folder that is not there or holds no image, and for a file that is none: the archive is then
+    what it was.
+    """
+    folder = Path(options.path)
+    files = _found(folder)
+    if not files:
+        kinds = ", ".join(SUFFIXES)
+        raise DataError(f"{folder} holds no image ({kinds}); put a folder of images into it for each class")
+    known = {digest for of_class in classes_in(raw).values() for digest in of_class.values()}
+    classes: Classes = {}
+    for name, file in files:
+        content = _bytes_of(file)
+        digest = hashlib.sha256(content).hexdigest()
+        if digest not in known:
+            read_image(file, (options.channels, options.side, options.side), options.ink)
+        classes.setdefault(name, {})[file.name] = digest
+    wanted = {"classes": classes, "options": options.model_dump(exclude={"path"})}
+    if not _is_whole(raw, wanted):
+        (raw / INDEX).unlink(missing_ok=True)  # first, and written last: without it the archive counts for nothing
+        write_atomically(raw / IMAGES, lambda path: _write_archive(path, files))
+        write_json(raw / INDEX, wanted)
+
+
+def fetch(raw: Path) -> None:
+    """There is nothing to download."""
+    raise DataError(f"the images of an own folder are collected, not downloaded; {_MENDED}")
+
+
+def read(raw: Path) -> Iterator[Item]:
+    """Each image of the archive, fitted into a square as the index says. Raises DamagedFileError."""
+    index = read_json(raw / INDEX, _MENDED)
+    side, channels, ink = (index["options"][name] for name in ("side", "channels", "ink"))
+    with open_archive(raw / IMAGES, _MEMBER_LIMIT, _TOTAL_LIMIT) as members:
+        for name, files in index["classes"].items():
+            group = name.rpartition("/")[0] or "."
+            for file in files:
+                place = f"{name}/{file}"
+                image = read_image(io.BytesIO(members.read(place)), (channels, side, side), ink, name=place)
+                yield name, group, place, image
+
+
+def classes_in(raw: Path) -> Classes:
+    """What the archive in `raw` holds; nothing if there is none."""
+    try:
+        return dict(read_json(raw / INDEX, _MENDED)["classes"])
+    except DataError:
+        return {}
+
+
+def changes(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """How the classes of two versions differ, one phrase for each class: new, vanished, shrank, grew, changed."""
+    found = [f"{name} vanished ({len(before[name])} images)" for name in sorted(before.keys() - after.keys())]
+    for name, files in sorted(after.items()):
+        old = before.get(name)
+        if old is None:
+            found.append(f"{name} is new ({len(files)} images)")
+        elif len(files) != len(old):
+            found.append(
+                f"{name} {'grew' if len(files) > len(old) else 'shrank'} from {len(old)} to {len(files)} images"
+            )
+        elif files != old:
+            number = sum(old.get(file) != digest for file, digest in files.items())
+            found.append(f"{name} changed ({number} of {len(files)} images)")
+    return found
+
+
+def _found(folder: Path) -> list[tuple[str, Path]]:
+    """(class, file) of every image below the folder, in the order of their paths, without what begins with a dot."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; correct folder.path in params.yaml: fewshot data watch FOLDER")
+    found = []
+    for file in sorted(folder.rglob("*")):
+        place = file.relative_to(folder)
+        if file.suffix.lower() in SUFFIXES and file.is_file() and not any(part[0] == "." for part in place.parts):
+            if len(place.parts) < 2:
+                raise DataError(f"{file} lies beside the classes; move it into the folder of its class")
+            found.append((place.parent.as_posix(), file))
+    return found
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} can't be read ({error.strerror}); make it readable or remove it") from None
+
+
+def _is_whole(raw: Path, wanted: dict[str, Any]) -> bool:
+    """Whether the archive in `raw` is there and holds just this."""
+    try:
+        return bool(read_json(raw / INDEX, _MENDED) == wanted) and zipfile.is_zipfile(raw / IMAGES)
+    except DataError:
+        return False
+
+
+def _write_archive(path: Path, files: list[tuple[str, Path]]) -> None:
+    """Stored, not compressed, as images are already; without times and modes, which would change its digest."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, file in files:
+            archive.writestr(zipfile.ZipInfo(f"{name}/{file.name}"), _bytes_of(file))

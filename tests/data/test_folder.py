@@ -1,0 +1,144 @@
+"""A user's own folder of images: what is collected from it, when, and what is said of its changes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fewshot.config import EpisodeShape
+from fewshot.data import prepare
+from fewshot.data.pack import PackedClass, open_pack, source_names
+from fewshot.data.sources import folder
+from fewshot.data.sources.folder import FolderOptions, changes, classes_in
+from fewshot.data.splits import make_parts, open_dataset
+from fewshot.errors import DamagedFileError, DataError, UsageError
+
+
+def draw(place: Path, shade: int, size: tuple[int, int] = (12, 12)) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (shade, 0, 0)).save(place)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> FolderOptions:
+    place = tmp_path / "watched"
+    for number in range(3):
+        draw(place / "birds" / "wren" / f"{number}.png", 40 + number)
+        draw(place / "cat" / f"{number}.jpg", 90 + number, size=(30, 10))
+    draw(place / ".trash" / "cat" / "9.png", 1)
+    (place / "cat" / "notes.txt").write_text("no image")
+    return FolderOptions(path=str(place), side=8)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def test_each_folder_that_holds_images_is_a_class(watched: FolderOptions, data: Path) -> None:
+    prepare.collect(watched, data)
+    prepare.pack("folder", data)
+    pack = open_pack(data / "folder" / "pack")
+    assert [(c.name, c.group, c.count) for c in pack.classes] == [("birds/wren", "birds", 3), ("cat", ".", 3)]
+    assert pack.images.shape == (6, 3, 8, 8)
+    assert source_names(data / "folder" / "pack")[:2] == ["birds/wren/0.png", "birds/wren/1.png"]
+    assert np.array_equal(pack.images[0][0], np.full((8, 8), 40)), "a square image is fitted whole"
+    assert pack.images[3][0][0].max() == 0, "a wide image stands in the middle of a square"
+
+
+def test_an_unchanged_folder_leaves_the_archive_alone(watched: FolderOptions, data: Path) -> None:
+    prepare.collect(watched, data)
+    archive = data / "folder" / "raw" / folder.IMAGES
+    before, content = archive.stat().st_mtime_ns, archive.read_bytes()
+    prepare.collect(watched, data)
+    assert archive.stat().st_mtime_ns == before
+    archive.unlink()
+    for file in Path(watched.path).rglob("*.png"):
+        file.touch()
+    prepare.collect(watched, data)
+    assert archive.read_bytes() == content, "equal files give an equal archive"
+
+
+def test_a_bad_file_is_named_and_the_archive_stays_as_it_was(watched: FolderOptions, data: Path) -> None:
+    prepare.collect(watched, data)
+    kept = classes_in(data / "folder" / "raw")
+    bad = Path(watched.path, "cat", "3.jpg")
+    bad.write_bytes(b"half an upload")
+    with pytest.raises(DataError, match=r"cat/3\.jpg can't be read as an image .*replace or remove it"):
+        prepare.collect(watched, data)
+    assert classes_in(data / "folder" / "raw") == kept
+    bad.unlink()
+    draw(Path(watched.path, "stray.png"), 3)
+    with pytest.raises(DataError, match=r"stray\.png lies beside the classes; move it"):
+        prepare.collect(watched, data)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(False, r"nowhere is no folder; correct folder\.path"), (True, r"nowhere holds no image \(\.png, .*put a folder")],
+)
+def test_a_folder_that_is_not_there_or_empty_is_named(tmp_path: Path, make: bool, message: str) -> None:
+    place = tmp_path / "nowhere"
+    if make:
+        place.mkdir()
+    with pytest.raises(DataError, match=message):
+        prepare.collect(FolderOptions(path=str(place)), tmp_path / "data")
+
+
+def test_options_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"params\.yaml: folder\.channels = 2"):
+        FolderOptions.parse({"path": "x", "channels": 2})
+    with pytest.raises(UsageError, match=r"params\.yaml: folder\.sides"):
+        FolderOptions.parse({"path": "x", "sides": 2})
+
+
+def test_the_size_of_the_images_is_part_of_the_version(watched: FolderOptions, data: Path) -> None:
+    prepare.collect(watched, data)
+    prepare.collect(watched.model_copy(update={"side": 10, "channels": 1}), data)
+    prepare.pack("folder", data)
+    assert open_pack(data / "folder" / "pack").images.shape == (6, 1, 10, 10)
+
+
+def test_a_damaged_archive_is_named(watched: FolderOptions, data: Path) -> None:
+    prepare.collect(watched, data)
+    archive = data / "folder" / "raw" / folder.IMAGES
+    archive.write_bytes(archive.read_bytes()[:-40])
+    with pytest.raises(DamagedFileError, match=r"images\.zip is not a whole zip file"):
+        prepare.pack("folder", data)
+    prepare.collect(watched, data)
+    prepare.pack("folder", data)
+
+
+def test_changes_are_told_class_by_class() -> None:
+    before = {"a": {"1": "x"}, "b": {"1": "x", "2": "y"}, "c": {"1": "x"}, "d": {"1": "x"}, "same": {"1": "x"}}
+    after = {"b": {"1": "x"}, "c": {"1": "z"}, "d": {"1": "x", "2": "y"}, "e": {"1": "x"}, "same": {"1": "x"}}
+    assert changes(before, after) == [
+        "a vanished (1 images)",
+        "b shrank from 2 to 1 images",
+        "c changed (1 of 1 images)",
+        "d grew from 1 to 2 images",
+        "e is new (1 images)",
+    ]
+    assert changes(after, after) == []
+
+
+def test_classes_keep_their_part_when_others_come_and_go() -> None:
+    names = [f"class {number}" for number in range(400)]
+    parts = make_parts("folder", "hash", [PackedClass(name, ".", 0, 5) for name in names])
+    part_of = {name: part for part, members in parts.items() for name in members}
+    shares = {part: len(members) / len(names) for part, members in parts.items()}
+    expected = {"train": 0.5, "val": 0.15, "gate": 0.15, "test": 0.2}
+    # Four standard deviations of a binomial share at most.
+    assert all(abs(shares[part] - share) < 4 * (share * (1 - share) / 400) ** 0.5 for part, share in expected.items())
+    fewer = make_parts("folder", "hash", [PackedClass(name, ".", 0, 9) for name in [*names[::3], "another"]])
+    assert all(part_of.get(name, part) == part for part, members in fewer.items() for name in members)
+
+
+def test_too_few_classes_are_said_to_be_so(watched: FolderOptions, data: Path) -> None:
+    prepare.collect(watched, data)
+    prepare.pack("folder", data)
+    with pytest.raises(DataError, match=r"has no test classes|classes hold 5 images .* but way=5; lower way"):
+        prepare.split("folder", data, {"test": [EpisodeShape(5, 1, 4)]}, 3, 0)
+    with pytest.raises(DataError, match="is not prepared"):
+        open_dataset(data, "folder")

@@ -1,0 +1,117 @@
+"""A watched folder of images that grows: a new DVC version each time, classes that keep their part, all of it told."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from project_copy import TINY, command
+from test_pipeline import versions as registered
+from test_verify import git, repository, say  # noqa: F401  # a fixture
+
+from fewshot.data.splits import Dataset, open_dataset
+from fewshot.errors import DataError
+from fewshot.home import Home
+from flows import versions
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SETTINGS = [
+    *(setting for setting in TINY if not setting.startswith(("train.episode=", "evaluate.also="))),
+    "gate.episodes=30",
+]
+
+
+def draw(folder: Path, name: str, images: range) -> None:
+    """Images of one class: a pattern of its own, each with other noise."""
+    seed = sum(map(ord, name))
+    pattern = np.random.default_rng(seed).integers(0, 200, (16, 16))
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    for image in images:
+        noise = np.random.default_rng([seed, image]).integers(0, 50, (16, 16))
+        Image.fromarray((pattern + noise).astype(np.uint8)).save(folder / name / f"{image}.png")
+
+
+@pytest.fixture
+def watched(repository: Home, tmp_path: Path) -> Path:  # noqa: F811
+    """A folder of 60 classes, named in the params.yaml of a project under git."""
+    folder = tmp_path / "watched"
+    for number in range(60):
+        draw(folder, f"group {number % 3}/class {number:02}", range(6))
+    process = command(repository, "data", "watch", str(folder), "--side", "16", "--channels", "1")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert f"params.yaml names {folder}" in out
+    params = (repository.project / "params.yaml").read_text()
+    assert f"path: {folder}" in params
+    assert "# Your own images" in params, "comments stay"
+    git(repository, "commit", "-qam", "the folder is watched")
+    return folder
+
+
+def retrain() -> dict[str, Any]:
+    from flows.retrain import retrain as flow
+
+    return flow("folder-protonet", SETTINGS)
+
+
+def opened(home: Home) -> Dataset:
+    return open_dataset(home.data, "folder")
+
+
+@pytest.mark.slow
+def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: Home, watched: Path) -> None:  # noqa: F811
+    home = repository
+    first = retrain()
+    assert (first["outcome"], first["remarks"]) == ("first", [])
+    before, parts = versions.locked(home, "folder"), opened(home).split.parts
+    assert {path: md5.endswith(".dir") for path, md5 in before.items()} == {
+        f"data/folder/{name}": True for name in ("raw", "pack", "split")
+    }
+    assert retrain()["outcome"] == "nothing to do"
+
+    shutil.rmtree(watched / "group 1" / "class 01")
+    (watched / "group 0" / "class 00" / "5.png").unlink()
+    shutil.copy(watched / "group 0" / "class 03" / "0.png", watched / "group 2" / "class 02" / "0.png")
+    draw(watched, "group 2/class 60", range(7))
+    assert "folder" in versions.stale(home, ["folder"])
+    second = retrain()
+    assert second["remarks"] == [
+        "folder: group 1/class 01 vanished (6 images); group 0/class 00 shrank from 6 to 5 images; "
+        "group 2/class 02 changed (1 of 6 images); group 2/class 60 is new (7 images)"
+    ]
+    assert (second["outcome"] in ("kept", "promoted"), second["version"]) == (True, "2")
+    after = opened(home).split.parts
+    part_of = {name: part for part, names in parts.items() for name in names}
+    assert all(part_of.get(name, part) == part for part, names in after.items() for name in names)
+    assert all(versions.locked(home, "folder")[path] != md5 for path, md5 in before.items())
+
+    # A file that is no image is named, and the version before it stays.
+    bad = watched / "group 0" / "class 00" / "9.png"
+    bad.write_bytes(b"half an upload")
+    with pytest.raises(DataError, match=r"class 00/9\.png can't be read as an image .*; replace or remove it"):
+        retrain()
+    bad.unlink()
+    assert retrain()["outcome"] == "nothing to do"
+    assert len(registered(home)) == 2
+
+    # The first version is made again from data that the folder no longer holds.
+    status, text = say(home, "verify", "folder-protonet/1")
+    assert status == 0, text
+    assert "rebuilt        bit-identical" in text
+
+    shutil.move(watched, watched.with_name("away"))
+    with pytest.raises(DataError, match=r"watched"):
+        retrain()
+
+
+def test_without_a_folder_the_error_says_how_to_name_one(own_home: Home) -> None:
+    with pytest.raises(DataError, match="fewshot data watch"):
+        versions.prepare(own_home, "folder")

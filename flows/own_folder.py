@@ -1,10 +1,13 @@
 """The folder of a user's own images: which one it is, and how its classes changed from version to version."""
 
+from io import BytesIO
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from fewshot.data.sources.folder import Classes, FolderOptions, changes, classes_in
+from fewshot.errors import DataError
+from fewshot.files import write_bytes
 from fewshot.home import Home
 
 NAME = "folder"
@@ -13,11 +16,19 @@ NAME = "folder"
 
 def watch(home: Home, options: FolderOptions) -> None:
     """Name the folder in params.yaml, where DVC's stages look; comments and everything else there stay."""
-    file, yaml = home.project / "params.yaml", YAML()
+    file, yaml, text = home.project / "params.yaml", YAML(), BytesIO()
     yaml.width = 4096  # long lines stay as they are
     params = yaml.load(file)
     params[NAME].update(options.model_dump())
-    yaml.dump(params, file)
+    yaml.dump(params, text)
+    write_bytes(file, text.getvalue())
+
+
+def check(home: Home) -> None:
+    """Raises DataError that says how to name a folder if the one in params.yaml is not there."""
+    named = YAML(typ="safe").load(home.project / "params.yaml")[NAME]["path"]
+    if not (home.project / named).is_dir():
+        raise DataError(f"params.yaml names {named}, which is no folder; name yours: fewshot data watch FOLDER")
 
 
 def classes(home: Home) -> Classes:

@@ -43,6 +43,8 @@ def prepare(home: Home, dataset: str) -> str:
 
     Raises DataError if a stage says that the data are wrong, PipelineError if trying again may help.
     """
+    if dataset == own_folder.NAME:
+        own_folder.check(home)
     before, classes = _lock_file(home), own_folder.classes(home)
     _dvc(home, "repro", f"split@{dataset}")
     after = _lock_file(home)

@@ -34,9 +34,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="module")
 def measured(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Measured:
     model = train(settings_from(TOY), dataset, tmp_path_factory.mktemp("trained")).model
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measuring, "GRID", (EpisodeShape(3, 1, 4), EpisodeShape(3, 2, 4), EpisodeShape(20, 1, 4)))
-        return measure(model, dataset, 40, torch.device("cpu"))
+    return measure(model, dataset, 40, torch.device("cpu"))
 
 
 def test_everything_is_measured_as_far_as_the_dataset_goes(measured: Measured) -> None:

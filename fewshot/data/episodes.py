@@ -103,17 +103,10 @@ def read_frozen(path: Path, digest: str, part: str, shape: EpisodeShape, number:
     `digest` is the file's SHA-256 from the split that it belongs to. A damaged file raises DamagedFileError; a shape
     or number that was not frozen raises DataError that names what there is.
     """
-    if not path.exists() or sha256_file(path) != digest:
-        raise DamagedFileError(
-            f"{path} is missing or damaged (its digest differs); delete it and prepare the data again"
-        )
-    try:
-        tensors = load(path.read_bytes())
-    except SafetensorError as error:
-        raise DamagedFileError(f"{path} can't be read ({error}); delete it and prepare the data again") from None
+    tensors = _frozen_tensors(path, digest)
     name = f"{part}/{shape}"
     if f"{name}/rows" not in tensors:
-        there = ", ".join(sorted(key.removesuffix("/rows") for key in tensors if key.endswith("/rows")))
+        there = ", ".join(_frozen_names(tensors))
         raise DataError(
             f"{path} has no frozen episodes {name}; it has: {there}. Further shapes are listed in params.yaml"
         )
@@ -122,6 +115,27 @@ def read_frozen(path: Path, digest: str, part: str, shape: EpisodeShape, number:
         raise DataError(f"{path} has {len(rows)} frozen episodes {name}, {number} were asked for; lower the number")
     drawn = EpisodeRows(shape, rows, tensors[f"{name}/turns"], tensors[f"{name}/classes"].astype(np.int64))
     return drawn[:number]
+
+
+def frozen_shapes(path: Path, digest: str, part: str) -> list[EpisodeShape]:
+    """The shapes that are frozen of a part, smaller ways and shots first. Raises as `read_frozen` does."""
+    names = [name.partition("/") for name in _frozen_names(_frozen_tensors(path, digest))]
+    return sorted(EpisodeShape.parse(shape) for of_part, _, shape in names if of_part == part)
+
+
+def _frozen_tensors(path: Path, digest: str) -> dict[str, np.ndarray]:
+    if not path.exists() or sha256_file(path) != digest:
+        raise DamagedFileError(
+            f"{path} is missing or damaged (its digest differs); delete it and prepare the data again"
+        )
+    try:
+        return dict(load(path.read_bytes()))
+    except SafetensorError as error:
+        raise DamagedFileError(f"{path} can't be read ({error}); delete it and prepare the data again") from None
+
+
+def _frozen_names(tensors: dict[str, np.ndarray]) -> list[str]:
+    return sorted(key.removesuffix("/rows") for key in tensors if key.endswith("/rows"))
 
 
 def _distinct(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fewshot.config import SPLITS, EpisodeShape
-from fewshot.data.episodes import ClassTable, EpisodeRows, read_frozen
+from fewshot.data.episodes import ClassTable, EpisodeRows, frozen_shapes, read_frozen
 from fewshot.data.pack import Pack, PackedClass, open_pack
 from fewshot.errors import DamagedFileError, DataError, unknown
 from fewshot.files import read_json, sha256_json, write_json
@@ -68,6 +68,10 @@ class Dataset:
     def frozen(self, part: str, shape: EpisodeShape, number: int) -> EpisodeRows:
         """The first `number` frozen episodes of a part; raises what `read_frozen` raises."""
         return read_frozen(self.episodes, self.split.episodes_digest, part, shape, number)
+
+    def frozen_shapes(self, part: str) -> list[EpisodeShape]:
+        """The shapes of the frozen episodes of a part, smaller ones first; raises what `frozen` raises."""
+        return frozen_shapes(self.episodes, self.split.episodes_digest, part)
 
     @property
     def digest(self) -> str:

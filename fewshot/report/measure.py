@@ -17,8 +17,6 @@ from fewshot.progress import report_progress
 from fewshot.scoring import Answers, answer
 from fewshot.stats import Score, score
 
-GRID = tuple(EpisodeShape(way, shot, 15) for way in (5, 20) for shot in (1, 5))
-"""Frozen episodes of these shapes, as far as a dataset has them."""
 SHOTS = (1, 2, 3, 5, 8, 12)
 """Of the learning curve, with as many queries as a class leaves, LEAST_QUERIES at least."""
 LEAST_QUERIES, MOST_QUERIES = 3, 15
@@ -44,7 +42,7 @@ class Measured:
     """What a model reached."""
 
     grid: dict[str, Score]
-    """By task: "5w1s"."""
+    """By task, all that are frozen: "5w1s"."""
     learning: list[tuple[int, Score]]
     """Images of each class -> accuracy of 5-way tasks."""
     groups: list[tuple[str, Score]]
@@ -54,7 +52,7 @@ class Measured:
     """Mean confidence, share of right answers, number of answers, by range of confidence."""
     calibration_error: float
     latency_ms: float
-    """Median time to learn a 5-way 1-shot task and to answer one image."""
+    """Median time to learn a task of the first shape and to answer one image."""
     parameters: int
     size_bytes: int
     """Of the weights file."""
@@ -64,7 +62,7 @@ def measure(model: Path, dataset: Dataset, episodes: int, device: torch.device) 
     """Measure a model folder for its report card."""
     method, bank = load_model(model, device), ImageBank(dataset.pack.images, device)
     mode = method.batch_norm_modes[0]
-    shapes = [shape for shape in GRID if shape.way <= len(dataset.part("test"))]
+    shapes = dataset.frozen_shapes("test")
     shots = [shape for shot in SHOTS if (shape := _of_shot(dataset, shot)) is not None]
     with report_progress("measuring for the report", len(shapes) + len(shots)) as reporter:
         grid: dict[str, Score] = {}

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from project_copy import TINY, command
-from test_pipeline import versions as registered
 from test_verify import git, repository, say  # noqa: F401  # a fixture
 
 from fewshot.data.splits import Dataset, open_dataset
 from fewshot.errors import DataError
 from fewshot.home import Home
+from fewshot.mlflow_store import connect
 from flows import versions
 
 pytestmark = [
@@ -100,7 +100,7 @@ def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: H
         retrain()
     bad.unlink()
     assert retrain()["outcome"] == "nothing to do"
-    assert len(registered(home)) == 2
+    assert len(connect(home).search_model_versions("name = 'folder-protonet'")) == 2
 
     # The first version is made again from data that the folder no longer holds.
     status, text = say(home, "verify", "folder-protonet/1")
@@ -108,10 +108,10 @@ def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: H
     assert "rebuilt        bit-identical" in text
 
     shutil.move(watched, watched.with_name("away"))
-    with pytest.raises(DataError, match=r"watched"):
+    with pytest.raises(DataError, match=r"params\.yaml names .*watched, which is no folder; name yours"):
         retrain()
 
 
 def test_without_a_folder_the_error_says_how_to_name_one(own_home: Home) -> None:
-    with pytest.raises(DataError, match="fewshot data watch"):
+    with pytest.raises(DataError, match="my-images, which is no folder; name yours: fewshot data watch"):
         versions.prepare(own_home, "folder")

@@ -3,7 +3,7 @@
     fewshot data prepare glyphs
     fewshot data prepare digits
     fewshot data prepare omniglot
-    python benchmarks/cross_domain.py       # about 20 minutes on 2 cores; goes on where it was stopped
+    python benchmarks/cross_domain.py       # about 10 minutes on 2 cores; goes on where it was stopped
     python benchmarks/cross_domain.py --table
 
 Each method is trained as its Omniglot preset says, but on the glyphs and for fewer steps. Writes
@@ -26,7 +26,7 @@ from fewshot.home import find_home
 from fewshot.preset import load_settings
 from fewshot.train import train
 
-STEPS = {"protonet": 1000, "matching": 1000, "r2d2": 1000, "metabaseline": 1000, "relation": 1000, "maml": 2000}
+STEPS = {"protonet": 1000, "matching": 1000, "r2d2": 1000, "metabaseline": 1000, "relation": 1000, "maml": 1000}
 TESTED = ("glyphs", "digits", "omniglot")
 TARGET = Path(__file__).parent / "results_cross_domain.json"
 

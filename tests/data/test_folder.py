@@ -74,6 +74,16 @@ def test_a_bad_file_is_named_and_the_archive_stays_as_it_was(watched: FolderOpti
         prepare.collect(watched, data)
 
 
+def test_a_file_that_changes_while_it_is_collected_is_noticed(
+    watched: FolderOptions, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, times = folder._bytes_of, iter(range(100))
+    monkeypatch.setattr(folder, "_bytes_of", lambda file: read(file) + (b" " if next(times) > 6 else b""))
+    with pytest.raises(DataError, match=r"was changed while it was collected; run it again"):
+        prepare.collect(watched, data)
+    assert not (data / "folder" / "raw" / folder.IMAGES).exists()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [(False, r"nowhere is no folder; correct folder\.path"), (True, r"nowhere holds no image \(\.png, .*put a folder")],

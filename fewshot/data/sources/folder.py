@@ -77,7 +77,7 @@ def collect(options: FolderOptions, raw: Path) -> None:
     wanted = {"classes": classes, "options": options.model_dump(exclude={"path"})}
     if not _is_whole(raw, wanted):
         (raw / INDEX).unlink(missing_ok=True)  # first, and written last: without it the archive counts for nothing
-        write_atomically(raw / IMAGES, lambda path: _write_archive(path, files))
+        write_atomically(raw / IMAGES, lambda path: _write_archive(path, files, classes))
         write_json(raw / INDEX, wanted)
 
 
@@ -153,8 +153,11 @@ def _is_whole(raw: Path, wanted: dict[str, Any]) -> bool:
         return False
 
 
-def _write_archive(path: Path, files: list[tuple[str, Path]]) -> None:
+def _write_archive(path: Path, files: list[tuple[str, Path]], classes: Classes) -> None:
     """Stored, not compressed, as images are already; without times and modes, which would change its digest."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, file in files:
-            archive.writestr(zipfile.ZipInfo(f"{name}/{file.name}"), _bytes_of(file))
+            content = _bytes_of(file)
+            if hashlib.sha256(content).hexdigest() != classes[name][file.name]:
+                raise DataError(f"{file} was changed while it was collected; run it again")
+            archive.writestr(zipfile.ZipInfo(f"{name}/{file.name}"), content)

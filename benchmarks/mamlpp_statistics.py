@@ -1,0 +1,90 @@
+"""Whose statistics of batch normalisation serve a query of MAML++ best? The same weights, three ways, paired.
+
+    fewshot run omniglot-mamlpp-5w1s
+    python benchmarks/mamlpp_statistics.py .fewshot/training/.../model
+
+Running ones, gathered in training over tasks (how this project answers queries one by one); those of the task's support
+set, under its adapted weights (as with our other methods of this kind); those of the task's queries together
+(transductive, as the authors do). Writes benchmarks/results_mamlpp_statistics.json.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fewshot.config import EpisodeShape
+from fewshot.data.images import EpisodeBatch, ImageBank
+from fewshot.data.splits import open_dataset
+from fewshot.device import pick_device, prepare_cpu
+from fewshot.home import find_home
+from fewshot.methods import mamlpp
+from fewshot.methods.inner_loop import Images, Weights, flat
+from fewshot.methods.mamlpp import MAMLPlusPlus
+from fewshot.model import describe_model, load_model
+from fewshot.stats import score
+
+EPISODES = 600
+
+
+def main(folder: Path) -> None:
+    """Answer the frozen test episodes in each way, compare, write."""
+    prepare_cpu(0)
+    description, device = describe_model(folder), pick_device("auto")
+    dataset = open_dataset(find_home().data, description["data"]["dataset"], description["data"]["split"])
+    method, bank = load_model(folder, device), ImageBank(dataset.pack.images, device)
+    if not isinstance(method, MAMLPlusPlus):
+        sys.exit(f"error: {folder} holds no MAML++")
+    episodes = dataset.frozen("test", EpisodeShape(5, 1, 15), EPISODES)
+    right = [
+        {name: float((answer.argmax(-1) == batch.labels).float().mean()) for name, answer in answers(method, batch)}
+        for place in range(EPISODES)
+        for batch in [bank.batch(episodes[place : place + 1])]
+    ]
+    of_name = {name: np.array([one[name] for one in right]) for name in right[0]}
+    found = {
+        "command": "python benchmarks/mamlpp_statistics.py .fewshot/training/.../model",
+        "weights_sha256": description["weights_sha256"],
+        "accuracy": {name: asdict(score(values)) for name, values in of_name.items()},
+        "support set - running": asdict(score(of_name["support set"] - of_name["running"])),
+        "versions": {"torch": version("torch"), "numpy": np.__version__},
+    }
+    target = Path(__file__).parent / "results_mamlpp_statistics.json"
+    target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(found["accuracy"], indent=1))
+
+
+def answers(method: MAMLPlusPlus, batch: EpisodeBatch) -> Iterator[tuple[str, torch.Tensor]]:
+    """(whose statistics, logits) for one task."""
+    with method.autocast():
+        support, labels = flat(batch.support)
+        queries = batch.query.flatten(1, 2)
+        learned = method._learn(support, labels, "transductive")
+        with torch.no_grad():
+            yield "running", method._answer(learned, queries, "inductive")
+            with statistics_of(method, learned, support):
+                yield "support set", method._answer(learned, queries, "inductive")
+            yield "queries", method._answer(learned, queries, "transductive")
+
+
+@contextmanager
+def statistics_of(method: MAMLPlusPlus, learned: Weights, images: Images) -> Iterator[None]:
+    """Put the statistics of these images in the place of the running ones while the block runs."""
+    kept, momentum = {name: buffer.clone() for name, buffer in method.named_buffers()}, mamlpp.MOMENTUM
+    mamlpp.MOMENTUM = 1.0
+    method.train()
+    method.features(learned, images, method.settings.inner_steps)
+    method.eval()
+    mamlpp.MOMENTUM = momentum
+    yield
+    method.load_state_dict(kept, strict=False)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1])) if len(sys.argv) == 2 else sys.exit(__doc__)

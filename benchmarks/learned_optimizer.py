@@ -33,7 +33,7 @@ from fewshot.stats import score
 from fewshot.train import train
 
 PRESET = "omniglot-metalearner-5w1s"
-STEPS = 400
+STEPS = 300
 RATES = (0.1, 0.2, 0.4, 0.8)
 SHAPES = (EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15))
 

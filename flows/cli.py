@@ -34,6 +34,9 @@ def options(
     if debug:
         os.environ[_DEBUG] = "1"
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")
+        os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "ERROR")
+    else:  # or a Prefect server that is gone makes a line for every few log lines that it did not take
+        logging.raiseExceptions = False
 
 
 @app.command(
@@ -310,7 +313,7 @@ def _report(error: Exception) -> int:
         if message := usage.format_message():
             _say(f"error: {message}", 2)
         return int(usage.exit_code)
-    if (message := _of_the_system(error)) is not None:
+    if (message := _of_the_system(error) or _of_prefect(error)) is not None:
         return _say(f"error: {message}", 1)
     raise error
 
@@ -326,6 +329,19 @@ def _of_the_system(error: Exception) -> str | None:
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"no permission for {error.filename or 'a file'}; change its owner or mode, or set FEWSHOT_HOME"
     return None
+
+
+def _of_prefect(error: Exception) -> str | None:
+    """One sentence for a Prefect server that does not answer, or answers with an error; None for other errors."""
+    import httpx
+
+    if not isinstance(error, httpx.HTTPError):
+        return None
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return (
+        f"Prefect at {os.environ.get('PREFECT_API_URL', 'its address')} was lost ({said}); what is done already is kept: "
+        "run the same command again, with PREFECT_API_URL unset or its server running"
+    )
 
 
 def _interrupt(number: int, _: object) -> None:

@@ -71,7 +71,7 @@ def load_checkpoint(
     for path in sorted(folder.glob("checkpoint-*.safetensors"), reverse=True):
         if hashlib.sha256(path.read_bytes()).hexdigest()[:32] != path.stem.rpartition("-")[2]:
             log.warning("%s is damaged and was deleted", path)
-            # Left there, it would count as one of the newest, and every checkpoint of an earlier step be deleted for it.
+            # Left there, it counts as one of the newest, and every checkpoint of an earlier step is deleted for it.
             path.unlink(missing_ok=True)
             damaged = True
             continue

@@ -105,9 +105,9 @@ def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        # MLflow's own defaults try a dead server for 4 minutes at each call. These wait 0, 2 and 4 s, and up to 1 s more
-        # each time; a step that failed is tried twice more, 3 s and 20 s later. So a server that is started again has a
-        # minute, and nobody waits longer to hear that there is none. 30 s are for a machine that does not even refuse.
+        # MLflow's own defaults try a dead server for 4 minutes at each call. These wait 0, 2 and 4 s, and up to 1 s
+        # more each time; a step that failed is tried twice more, 3 s and 20 s later. So a server that is started again
+        # has a minute, and nobody waits longer to hear that there is none. 30 s: a machine that does not even refuse.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",

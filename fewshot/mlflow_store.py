@@ -109,8 +109,7 @@ def _in_words(error: Exception) -> str:
         )
     # SQLAlchemy begins with a remark in brackets about itself, then says what is wrong.
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as")]
-    remedy = "; free some space and run the same command again" if "disk is full" in str(error) else ""
-    return f": {lines[0] if lines else repr(error)}{remedy}"
+    return f": {lines[0] if lines else repr(error)}"
 
 
 def _database(home: Home) -> Path | None:

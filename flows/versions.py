@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from fewshot.errors import DataError, PipelineError
 from fewshot.home import Home, environment
+from flows.damage import remove_damaged
 
 STAGES = ("download", "pack", "split")
 
@@ -36,11 +37,17 @@ def stale(home: Home, datasets: list[str]) -> dict[str, str]:
 def prepare(home: Home, dataset: str) -> str:
     """Bring a dataset up to date (download, pack, split). Returns a remark, or "".
 
-    Raises DataError if a stage says that the data are wrong, PipelineError if trying again may help.
+    What is damaged comes from the cache or the remote again, or is made again. Raises DataError if a stage says that
+    the data are wrong, PipelineError if trying again may help.
     """
+    damage = remove_damaged(home, locked(home, dataset))
     before = _lock_file(home)
-    _dvc(home, "repro", f"split@{dataset}")
+    # Only then: asking the remote takes seconds, and there may be none.
+    _dvc(home, "repro", *(["--pull"] if damage.missing else []), f"split@{dataset}")
     after = _lock_file(home)
+    if damage.deleted:
+        names = ", ".join(str(file.relative_to(home.project)) for file in damage.deleted)
+        return f"{dataset}: damaged, deleted and fetched or made again: {names}"
     for stage in STAGES:
         old, new = before.get(f"{stage}@{dataset}"), after.get(f"{stage}@{dataset}")
         if old and new and _inputs(old) == _inputs(new) and old["outs"] != new["outs"]:

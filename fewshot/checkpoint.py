@@ -65,11 +65,15 @@ def load_checkpoint(
 ) -> tuple[Progress, dict[str, Tensor]] | None:
     """Put the newest whole checkpoint of `run` into `method` and `optimizer`; returns its progress and best weights.
 
-    A damaged file is named in a warning and the one before is taken; None when there is none at all.
+    A damaged file is named in a warning, and deleted, and the one before is taken; None when there is none at all.
     """
+    damaged = False
     for path in sorted(folder.glob("checkpoint-*.safetensors"), reverse=True):
         if hashlib.sha256(path.read_bytes()).hexdigest()[:32] != path.stem.rpartition("-")[2]:
-            log.warning("%s is damaged and was left out; going on from the checkpoint before it", path)
+            log.warning("%s is damaged and was deleted", path)
+            # Left there, it counts as one of the newest, and every checkpoint of an earlier step is deleted for it.
+            path.unlink(missing_ok=True)
+            damaged = True
             continue
         with safe_open(path, framework="pt") as file:
             progress = Progress(**json.loads(file.metadata()["progress"]))
@@ -77,7 +81,11 @@ def load_checkpoint(
         if progress.run != run:
             continue
         _restore(tensors, method, optimizer)
+        if damaged:
+            log.warning("going on from the checkpoint before, of step %d", progress.step)
         return progress, _below(tensors, "best/")
+    if damaged:
+        log.warning("no whole checkpoint is left in %s; the training begins anew", folder)
     return None
 
 

@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 FLUSH_EVERY_S = 2.0
 """Points of a curve are sent together: 100 single calls cost 0.8 s, one batch 0.02 s."""
+PAUSE_S = 60.0
+"""After MLflow did not answer: the training waits for each try, and is not to wait at every other step."""
 BATCH = 900
 """Metrics in one call; MLflow takes 1,000."""
 
@@ -33,9 +35,10 @@ class Curve:
             return
         try:
             self._flush()
+            self._flushed = time.monotonic()
         except RegistryError as error:
-            log.warning("%s; the curve will be sent when training is done", error)
-        self._flushed = time.monotonic()
+            log.warning("the training goes on, its curve will be sent later, although %s", error)
+            self._flushed = time.monotonic() + PAUSE_S
 
     def complete(self, points: Sequence[dict[str, Any]]) -> None:
         """Send what waits, and all `points` of a history that never came this way: those of an earlier process."""

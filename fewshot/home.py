@@ -95,12 +95,22 @@ def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str,
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         # The console belongs to the command line; the same lines still reach Prefect's UI.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
         "PREFECT_CLI_PROMPT": "false",
+        # Five tries more would be a minute of waiting at each call, and five minutes until a run whose server died says
+        # so. Three are 2, 4 and 8 s: longer than a server takes that `fewshot up` starts again.
+        "PREFECT_CLIENT_MAX_RETRIES": "3",
         "DO_NOT_TRACK": "true",
         "MLFLOW_TRACKING_URI": f"sqlite:///{home.mlflow / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        # MLflow's own defaults try a dead server for 4 minutes at each call. These wait 0, 2 and 4 s, and up to 1 s
+        # more each time; a step that failed is tried twice more, 3 s and 20 s later. So a server that is started again
+        # has a minute, and nobody waits longer to hear that there is none. 30 s: a machine that does not even refuse.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
         "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         # Its job runner costs eight processes and 2 GB, for functions that are not used here.

@@ -1,5 +1,6 @@
 """Reaching MLflow: one client on an upgraded database, and quick questions that need no MLflow at all."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _WAIT_S = 300
 """How long to wait for another process that upgrades the database."""
+_NO_ANSWER = re.compile(r"API request to \S+ failed with (timeout )?exception")
 
 
 @contextmanager
@@ -26,9 +28,7 @@ def mlflow_errors(home: Home) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        # SQLAlchemy begins with a remark in brackets about itself, then says what is wrong.
-        lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as")]
-        raise RegistryError(f"MLflow at {home.tracking_uri}: {lines[0] if lines else error!r}") from error
+        raise RegistryError(f"MLflow at {home.tracking_uri}{_in_words(error)}") from error
 
 
 def connect(home: Home) -> "MlflowClient":
@@ -98,6 +98,18 @@ def may_have_running_runs(home: Home) -> bool:
     """False only if it is sure that no run stands as RUNNING; spares the import of MLflow on most starts."""
     rows = _quick(home, "SELECT 1 FROM runs WHERE status = 'RUNNING' AND lifecycle_stage = 'active' LIMIT 1")
     return rows is None or bool(rows)
+
+
+def _in_words(error: Exception) -> str:
+    """What an error of MLflow's says, and what to do where that is known."""
+    if _NO_ANSWER.search(str(error)):
+        return (
+            " does not answer; start that server, or unset MLFLOW_TRACKING_URI, and run the same command again: "
+            "what is done already is kept"
+        )
+    # SQLAlchemy begins with a remark in brackets about itself, then says what is wrong.
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as")]
+    return f": {lines[0] if lines else repr(error)}"
 
 
 def _database(home: Home) -> Path | None:

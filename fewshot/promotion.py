@@ -17,10 +17,10 @@ from fewshot.data.splits import Dataset
 from fewshot.device import pick_device, prepare_cpu
 from fewshot.errors import RegistryError
 from fewshot.files import canonical_json, sha256_json
-from fewshot.gate import YEAR, Verdict, decide
+from fewshot.gate import Verdict, decide
 from fewshot.home import Home
 from fewshot.mlflow_store import connect, mlflow_errors
-from fewshot.registry import CHALLENGER, CHAMPION, model_folder
+from fewshot.registry import CHALLENGER, CHAMPION, model_folder, version_with
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,6 +32,9 @@ VERDICT, DECISION, ROLLED_BACK = "fewshot.verdict", "fewshot.decision", "fewshot
 TESTS = "fewshot.tests"
 """Tag of a model: JSON list of when its challengers were tested. A version's tags can be written anew, or deleted with
 it; what was spent stays spent."""
+
+REMEMBERED = 3000
+"""Tests on that list, at most: eight years of nights, in less than the 100,000 characters that MLflow allows a tag."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def rollback(home: Home, model: str) -> tuple[str, str]:
     """
     client = connect(home)
     with FileLock(home.lock(f"promotion-{model}")), mlflow_errors(home):
-        champion, previous = champion_of(client, model), _aliased(client, model, PREVIOUS)
+        champion, previous = champion_of(client, model), version_with(client, model, PREVIOUS)
         if not previous or previous == champion:
             raise RegistryError(f"{model} has no version to go back to; fewshot history {model} shows what there is")
         client.set_registered_model_alias(model, CHAMPION, previous)
@@ -115,7 +118,7 @@ def history(home: Home, model: str) -> list[tuple[str, Ruling | None, list[str],
     with mlflow_errors(home):
         versions = sorted(client.search_model_versions(f"name = '{model}'"), key=lambda found: int(found.version))
         if not versions:
-            raise RegistryError(f"there is no registered model {model}; fewshot ui shows those that are")
+            raise RegistryError(f"there is no version of a model {model}; fewshot ui shows those that are")
         named = client.get_registered_model(model).aliases
     return [
         (
@@ -138,7 +141,7 @@ def ruling_in(tags: dict[str, str]) -> Ruling | None:
 
 def champion_of(client: "MlflowClient", model: str) -> str:
     """The version of the champion; empty if the alias is not there or its version was deleted."""
-    return _aliased(client, model, CHAMPION)
+    return version_with(client, model, CHAMPION)
 
 
 def markdown(ruling: Ruling) -> str:
@@ -183,8 +186,8 @@ def _compared(
     tested = _tests(client, model)
     verdict = decide(old.accuracy, new.accuracy, settings.gate, tested, datetime.now(UTC), costs)
     if verdict.level > 0:  # paid before anybody hears of it
-        recent = [time for time in tested if time > datetime.now(UTC) - YEAR]
-        times = [time.isoformat(timespec="seconds") for time in (*recent, datetime.now(UTC))]
+        # Kept by number and not by age: a clock that is a year ahead for a night would forget what was spent.
+        times = [time.isoformat(timespec="seconds") for time in (*tested, datetime.now(UTC))][-REMEMBERED:]
         client.set_registered_model_tag(model, TESTS, canonical_json(times))
     return Ruling(
         model, version, champion, verdict.decision, verdict.reason, _now(), question,
@@ -207,17 +210,8 @@ def _promote(client: "MlflowClient", model: str, version: str, champion: str) ->
     if champion:
         client.set_registered_model_alias(model, PREVIOUS, champion)
     client.set_registered_model_alias(model, CHAMPION, version)
-    if _aliased(client, model, CHALLENGER) == version:
+    if version_with(client, model, CHALLENGER) == version:
         client.delete_registered_model_alias(model, CHALLENGER)
-
-
-def _aliased(client: "MlflowClient", model: str, alias: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return str(client.get_model_version_by_alias(model, alias).version)
-    except MlflowException:  # no such alias, or the version behind it was deleted
-        return ""
 
 
 def _tests(client: "MlflowClient", model: str) -> list[datetime]:

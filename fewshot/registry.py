@@ -52,6 +52,21 @@ def register(
     return {"model": name, "version": str(found.version), "run_id": found.run_id}
 
 
+def version_with(client: "MlflowClient", model: str, alias: str) -> str:
+    """The version that bears an alias; empty if the alias is not there or its version was deleted.
+
+    Other errors of MLflow are raised: a champion that can't be asked for is not one that does not exist.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_model_version_by_alias(model, alias).version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return ""
+        raise
+
+
 def is_registered(home: Home, record: dict[str, Any]) -> bool:
     """Whether the version of a `register` record is still there."""
     return aliases(home, record["model"], record["version"]) is not None
@@ -98,7 +113,14 @@ def describe_version(home: Home, reference: str) -> Version:
             found = client.get_model_version(*name.split("/", 1))
         else:
             model, _, alias = name.partition("@")
-            found = client.get_model_version_by_alias(model, alias or CHAMPION)
+            alias = alias or CHAMPION
+            number = version_with(client, model, alias)
+            if not number:
+                raise RegistryError(
+                    f"{model} has no {alias}: there is no such model or alias, or its version was deleted; "
+                    f"fewshot history {model} shows what there is, fewshot retrain makes a champion"
+                )
+            found = client.get_model_version(model, number)
         named = client.get_registered_model(found.name).aliases
     of_version = tuple(sorted(alias for alias, number in named.items() if str(number) == str(found.version)))
     return Version(found.name, str(found.version), found.run_id, dict(found.tags), of_version)
@@ -175,8 +197,8 @@ def _make_version(client: "MlflowClient", name: str, source: str, run_id: str, t
             raise
     model_id = source.removeprefix("models:/")
     made = client.create_model_version(name, source, run_id=run_id, tags=tags, model_id=model_id)
-    has_champion = CHAMPION in client.get_registered_model(name).aliases
-    client.set_registered_model_alias(name, CHALLENGER if has_champion else CHAMPION, made.version)
+    alias = CHALLENGER if version_with(client, name, CHAMPION) else CHAMPION
+    client.set_registered_model_alias(name, alias, made.version)
     return made
 
 

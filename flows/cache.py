@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.config import Settings
+from fewshot.errors import DataError
 from fewshot.files import read_json, sha256_file, sha256_json, write_json
 from fewshot.home import Home
 from fewshot.keys import code_hashes, lock_key, pick
@@ -80,7 +81,12 @@ def plan_registration(home: Home, settings: Settings, evaluation: Record) -> Pla
 def holds(home: Home, plan: Plan, record: Record, stale_data: dict[str, str]) -> bool:
     """Whether everything that a stored record points to is still there and unchanged."""
     if plan.step == "prepare data":
-        return record["dataset"] not in stale_data and record["md5"] == locked(home, record["dataset"])
+        # DVC goes by sizes and times; what is read from here on is checked by its bytes.
+        return (
+            record["dataset"] not in stale_data
+            and record["md5"] == locked(home, record["dataset"])
+            and _is_whole(home, record)
+        )
     if plan.step == "register":
         return is_registered(home, record)
     return run_exists(home, record["run_id"]) and all(
@@ -126,6 +132,17 @@ def _read(step: str, settings: Settings) -> dict[str, Any]:
 
 def _digests(data: dict[str, Record], *datasets: str) -> dict[str, str]:
     return {name: data[name]["digest"] for name in datasets}
+
+
+def _is_whole(home: Home, record: Record) -> bool:
+    """Whether each file of a prepared dataset has the digest that it was written with."""
+    from fewshot.data.splits import open_dataset
+
+    try:
+        opened = open_dataset(home.data, record["dataset"], record["split"])
+    except DataError:
+        return False
+    return opened.digest == record["digest"] and _is(opened.episodes, record["episodes_digest"])
 
 
 def _is(path: Path, digest: str) -> bool:

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import shlex
+import shutil
 import signal
 import sys
 import traceback
@@ -19,6 +20,8 @@ from flows import cli_data  # noqa: F401  # adds its commands
 
 INTERRUPTED = 130
 _DEBUG = "FEWSHOT_DEBUG"
+_LITTLE = 2**20
+"""Bytes; a disk with less room than this counts as full."""
 
 app.info.help = "Learn to classify images from a handful of examples a class."
 app.info.epilog = "Examples: fewshot run | fewshot run omniglot-maml-5w1s --set train.steps=2000 | fewshot ui"
@@ -33,6 +36,9 @@ def options(
     if debug:
         os.environ[_DEBUG] = "1"
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")
+        os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "ERROR")
+    else:  # or a Prefect server that is gone makes a line for every few log lines that it did not take
+        logging.raiseExceptions = False
 
 
 @app.command(
@@ -281,7 +287,7 @@ def _report(error: Exception) -> int:
     if isinstance(error, typer.Abort):
         return _say("interrupted; run the same command again to continue", INTERRUPTED)
     if isinstance(error, FewshotError):
-        return _say(f"error: {error}", error.exit_code)
+        return _say(f"error: {error}{_disk()}", error.exit_code)
     usage: Any = error
     if hasattr(usage, "format_message"):  # the command line itself is wrong
         if message := usage.format_message():
@@ -289,6 +295,8 @@ def _report(error: Exception) -> int:
         return int(usage.exit_code)
     if (message := _of_the_system(error)) is not None:
         return _say(f"error: {message}", 1)
+    if (message := _of_prefect(error)) is not None:
+        return _say(f"error: {message}{_disk()}", 1)
     raise error
 
 
@@ -303,6 +311,31 @@ def _of_the_system(error: Exception) -> str | None:
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"no permission for {error.filename or 'a file'}; change its owner or mode, or set FEWSHOT_HOME"
     return None
+
+
+def _of_prefect(error: Exception) -> str | None:
+    """One sentence for a Prefect server that does not answer, or answers with an error; None for other errors."""
+    import httpx
+
+    if not isinstance(error, httpx.HTTPError):
+        return None
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return (
+        f"Prefect at {os.environ.get('PREFECT_API_URL', 'its address')} was lost ({said}); what is done already is "
+        "kept: run the same command again, with PREFECT_API_URL unset or its server running"
+    )
+
+
+def _disk() -> str:
+    """What to add to an error when the state folder's disk is full: the servers' own messages do not tell."""
+    from fewshot.home import find_home
+
+    try:
+        state = find_home().state
+        free = shutil.disk_usage(state).free
+    except (FewshotError, OSError):
+        return ""
+    return "" if free >= _LITTLE else f"; the disk of {state} is full: free some space and run the same command again"
 
 
 def _interrupt(number: int, _: object) -> None:

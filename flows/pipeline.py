@@ -19,7 +19,7 @@ from fewshot.lineage import lineage
 from fewshot.mlflow_store import aliases
 from fewshot.preset import DEFAULT_PRESET, load_settings
 from flows import cache, show, versions
-from flows.alive import alive, sweep
+from flows.alive import NOTED, sweep
 from flows.cache import Plan, Record
 
 
@@ -109,7 +109,7 @@ def _run_name() -> str:
         return str(parameters["preset"])
 
 
-@flow(name="pipeline", flow_run_name=_run_name)
+@flow(name="pipeline", flow_run_name=_run_name, **NOTED)
 def pipeline(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -> dict[str, Any]:
     """Bring a preset's model up to date. `overrides` are settings such as "train.steps=2000".
 
@@ -121,11 +121,6 @@ def pipeline(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -
     for dead in tracking.sweep(home):
         show.remark(f"run {dead} was left behind by a process that was killed; it is marked KILLED now")
     sweep(home)
-    with alive(home):
-        return _brought_up_to_date(home, settings, preset)
-
-
-def _brought_up_to_date(home: Home, settings: Settings, preset: str) -> dict[str, Any]:
     steps = _Steps(home, settings, preset)
     data = steps.data()
     plain = settings.plain()

@@ -12,7 +12,7 @@ from fewshot.data.splits import open_dataset
 from fewshot.home import Home, find_home, prepare_environment
 from fewshot.preset import DEFAULT_PRESET, load_settings
 from fewshot.promotion import judge, markdown
-from flows.alive import alive
+from flows.alive import NOTED
 from flows.notify import notify
 from flows.pipeline import RETRIED, pipeline
 from flows.report import report_card
@@ -42,7 +42,7 @@ def report(model: str, version: str, episodes: int) -> str:
     return str(report_card(find_home(), f"{model}/{version}", None, episodes))
 
 
-@flow(name="retrain", flow_run_name="{preset}")
+@flow(name="retrain", flow_run_name="{preset}", **NOTED)
 def retrain(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -> dict[str, Any]:
     """Bring a preset's model up to date, and promote it if it beats the champion.
 
@@ -54,7 +54,7 @@ def retrain(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) ->
     said = {"model": settings.model_name, "preset": preset, "flow_run": flow_run.id or "none"}
     try:
         # Of two for one model the second has nothing to do: the first one is doing it.
-        with FileLock(home.lock(f"retrain-{settings.model_name}"), timeout=0), alive(home):
+        with FileLock(home.lock(f"retrain-{settings.model_name}"), timeout=0):
             outcome = said | _retrained(home, settings, preset, overrides or [])
     except Timeout:
         outcome = said | {

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from fewshot.errors import PipelineError
 from fewshot.files import read_json, write_bytes, write_json
 from fewshot.home import Home
+from fewshot.owner import is_dead, mark_of
 from flows.embedded import answers
 
 HOST = "127.0.0.1"
@@ -96,7 +97,7 @@ class Supervisor:
         part.log.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(part.lock) if part.lock else nullcontext():
             process = self._running[part.name] = _spawn(part)
-            write_json(self._note, {"processes": [_identity(running.pid) for running in self._running.values()]})
+            write_json(self._note, {"processes": [mark_of(running.pid) for running in self._running.values()]})
             _wait(part, process)
 
 
@@ -223,19 +224,10 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _identity(pid: int) -> list[float]:
-    """Number and start of a process: numbers are used again."""
-    try:
-        return [pid, psutil.Process(pid).create_time()]
-    except psutil.NoSuchProcess:
-        return [pid, 0.0]
-
-
 def _end_left_behind(note: Path) -> None:
     if not note.is_file():
         return
-    for pid, started in read_json(note, "delete it")["processes"]:
-        with suppress(psutil.NoSuchProcess):
-            if abs(psutil.Process(int(pid)).create_time() - started) < 1:
-                _end(_family(int(pid)))
+    for owner in read_json(note, "delete it")["processes"]:
+        if not is_dead(owner):
+            _end(_family(int(owner.split("/")[1])))
     note.unlink(missing_ok=True)

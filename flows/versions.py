@@ -18,6 +18,7 @@ from fewshot.errors import DataError, PipelineError
 from fewshot.files import write_bytes
 from fewshot.home import Home, environment
 from flows import own_folder
+from flows.damage import remove_damaged
 
 
 def stages_of(dataset: str) -> tuple[str, ...]:
@@ -41,21 +42,21 @@ def stale(home: Home, datasets: list[str]) -> dict[str, str]:
 def prepare(home: Home, dataset: str) -> str:
     """Bring a dataset up to date. Returns a remark, or "": how the classes of an own folder changed, for example.
 
-    Raises DataError if a stage says that the data are wrong, PipelineError if trying again may help.
+    What is damaged comes from the cache or the remote again, or is made again. Raises DataError if a stage says that
+    the data are wrong, PipelineError if trying again may help.
     """
     if dataset == own_folder.NAME:
         own_folder.check(home)
+    damage = remove_damaged(home, locked(home, dataset))
     before, classes = _lock_file(home), own_folder.classes(home)
-    _dvc(home, "repro", f"split@{dataset}")
-    after = _lock_file(home)
+    # Only then: asking the remote takes seconds, and there may be none.
+    _dvc(home, "repro", *(["--pull"] if damage.missing else []), f"split@{dataset}")
+    if damage.deleted:
+        names = ", ".join(str(file.relative_to(home.project)) for file in damage.deleted)
+        return f"{dataset}: damaged, deleted and fetched or made again: {names}"
     if dataset == own_folder.NAME:
         return own_folder.remark(classes, own_folder.classes(home))
-    for stage in stages_of(dataset):
-        old, new = before.get(f"{stage}@{dataset}"), after.get(f"{stage}@{dataset}")
-        if old and new and _inputs(old) == _inputs(new) and old["outs"] != new["outs"]:
-            # Glyphs are drawn by the machine: its float arithmetic may round a pixel differently.
-            return f"{dataset}: same inputs, but other bytes than dvc.lock had ({stage}); going on with those made here"
-    return ""
+    return _other_bytes(dataset, before, _lock_file(home))
 
 
 def restore(home: Home, dataset: str, md5: dict[str, str]) -> None:
@@ -88,6 +89,16 @@ def _lock_file(home: Home) -> dict[str, Any]:
     if not file.is_file():
         return {}
     return dict(yaml.safe_load(file.read_text(encoding="utf-8")).get("stages", {}))
+
+
+def _other_bytes(dataset: str, before: dict[str, Any], after: dict[str, Any]) -> str:
+    """A remark if a stage made other bytes of the same inputs than dvc.lock had; else ""."""
+    for stage in stages_of(dataset):
+        old, new = before.get(f"{stage}@{dataset}"), after.get(f"{stage}@{dataset}")
+        if old and new and _inputs(old) == _inputs(new) and old["outs"] != new["outs"]:
+            # Glyphs are drawn by the machine: its float arithmetic may round a pixel differently.
+            return f"{dataset}: same inputs, but other bytes than dvc.lock had ({stage}); going on with those made here"
+    return ""
 
 
 def _inputs(stage: dict[str, Any]) -> tuple[Any, Any, Any]:

@@ -198,7 +198,7 @@ def test_a_champion_whose_version_was_deleted_is_replaced(models: Models, datase
 
 
 def test_history_of_an_unknown_model_is_an_error(home: Home) -> None:
-    with pytest.raises(RegistryError, match="there is no registered model nobody"):
+    with pytest.raises(RegistryError, match="there is no version of a model nobody"):
         history(home, "nobody")
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from fewshot import tracking
@@ -22,6 +21,7 @@ from fewshot.lineage import Lineage
 from fewshot.methods import build_method
 from fewshot.mlflow_store import aliases, connect, run_exists
 from fewshot.model import save_model
+from fewshot.owner import this_process
 from fewshot.preset import load_settings
 from fewshot.registry import is_registered, model_folder, register
 from fewshot.stats import Score
@@ -135,9 +135,8 @@ def test_a_run_says_how_it_ended(home: Home) -> None:
 
 def test_only_runs_of_dead_processes_of_this_machine_are_swept(home: Home) -> None:
     client, host = connect(home), socket.gethostname()
-    started = f"{psutil.Process().create_time():.0f}"
     owners = {
-        "mine": f"{host}/{os.getpid()}/{started}",
+        "mine": this_process(),
         "elsewhere": f"not-{host}/1/1",
         "of nobody": "",
         "reused number": f"{host}/{os.getpid()}/1000",

@@ -118,7 +118,8 @@ def test_damaged_checkpoint_is_named_and_the_one_before_taken(
     newest.write_bytes(newest.read_bytes()[:1000])
     with caplog.at_level(logging.WARNING):
         result = train(toy_settings(), dataset, tmp_path)
-    assert f"{newest.name} is damaged and was left out" in caplog.text
+    assert f"{newest.name} is damaged and was deleted" in caplog.text
+    assert "going on from the checkpoint before, of step 25" in caplog.text
     assert result.weights_sha256 == undisturbed.weights_sha256
 
 

@@ -51,9 +51,14 @@ def link(source: str, target: str) -> None:
 
 def command(home: Home, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
     """Start the `fewshot` command of a project's own copy of the code; an empty variable is taken out."""
+    return python(home, "-m", "flows.cli", *arguments, **variables)
+
+
+def python(home: Home, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+    """Start Python with a project's own copy of the code; an empty variable is taken out."""
     environ = {**os.environ, "PYTHONPATH": str(home.project), **variables}
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *arguments],
+        [sys.executable, *arguments],
         cwd=home.project,
         env={name: value for name, value in environ.items() if value},
         stdout=subprocess.PIPE,
@@ -66,6 +71,19 @@ def run_tiny(home: Home, *overrides: str, **variables: str) -> "subprocess.Popen
     """Start `fewshot run` with tiny settings."""
     settings = [part for setting in (*TINY, *overrides) for part in ("--set", setting)]
     return command(home, "run", *settings, **variables)
+
+
+def retrain(home: Home, *overrides: str, **variables: str) -> "subprocess.Popen[str]":
+    """Start `fewshot retrain` with tiny settings."""
+    settings = [part for setting in (*TINY, "gate.episodes=30", *overrides) for part in ("--set", setting)]
+    return command(home, "retrain", *settings, **variables)
+
+
+def ended(process: "subprocess.Popen[str]", limit_s: float = 300) -> tuple[int, str]:
+    """Its exit status and all that it wrote; what no command may end with is a traceback."""
+    out, err = process.communicate(timeout=limit_s)
+    assert "Traceback" not in out + err, out + err
+    return process.returncode, out + err
 
 
 def wait_for(there: Callable[[], Any], process: "subprocess.Popen[str]", limit_s: float = 180) -> None:

@@ -1,5 +1,6 @@
 """Reaching MLflow: one client on an upgraded database, and quick questions that need no MLflow at all."""
 
+import logging
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -39,6 +40,8 @@ def connect(home: Home) -> "MlflowClient":
     import mlflow
 
     home.mlflow.mkdir(parents=True, exist_ok=True)
+    # Else it writes each error with its traceback to the terminal, besides raising it.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(home.tracking_uri)
     mlflow.set_registry_uri(home.tracking_uri)
     with mlflow_errors(home), FileLock(home.lock("mlflow"), timeout=_WAIT_S):

@@ -1,13 +1,10 @@
 """The `fewshot` command: the library's commands, and those that need the pipeline."""
 
-import errno
 import logging
 import os
 import shlex
-import shutil
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,13 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from fewshot.cli import DEFAULT_PRESET, PresetArgument, SetOption, app
-from fewshot.errors import FewshotError
-from flows import cli_data  # noqa: F401  # adds its commands
-
-INTERRUPTED = 130
-_DEBUG = "FEWSHOT_DEBUG"
-_LITTLE = 2**20
-"""Bytes; a disk with less room than this counts as full."""
+from flows import (
+    cli_data,  # noqa: F401  # adds its commands
+    failures,
+)
 
 app.info.help = "Learn to classify images from a handful of examples a class."
 app.info.epilog = "Examples: fewshot run | fewshot run omniglot-maml-5w1s --set train.steps=2000 | fewshot ui"
@@ -34,7 +28,7 @@ def options(
     """Learn to classify images from a handful of examples a class: data, training, evaluation, registry in one run."""
     _show_the_library_log()
     if debug:
-        os.environ[_DEBUG] = "1"
+        os.environ[failures.DEBUG] = "1"
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")
         os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "ERROR")
     else:  # or a Prefect server that is gone makes a line for every few log lines that it did not take
@@ -242,11 +236,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         status = app(args=arguments, standalone_mode=False)
         # Typer itself turns Ctrl-C into this status, and says nothing.
-        return _report(typer.Abort()) if status == INTERRUPTED else int(status or 0)
+        return failures.report(typer.Abort()) if status == failures.INTERRUPTED else int(status or 0)
     except Exception as error:
-        return _report(error)
+        return failures.report(error)
     except KeyboardInterrupt:
-        return _report(typer.Abort())
+        return failures.report(typer.Abort())
 
 
 def _run_flow(preset: str, overrides: list[str], load: Callable[[], Any]) -> dict[str, Any]:
@@ -280,71 +274,8 @@ def _show_the_library_log() -> None:
     library.setLevel(logging.INFO)
 
 
-def _report(error: Exception) -> int:
-    """Say what went wrong; returns the exit status. Unforeseen errors are raised again, with their traceback."""
-    if os.environ.get(_DEBUG):
-        traceback.print_exception(error)
-    if isinstance(error, typer.Abort):
-        return _say("interrupted; run the same command again to continue", INTERRUPTED)
-    if isinstance(error, FewshotError):
-        return _say(f"error: {error}{_disk()}", error.exit_code)
-    usage: Any = error
-    if hasattr(usage, "format_message"):  # the command line itself is wrong
-        if message := usage.format_message():
-            _say(f"error: {message}", 2)
-        return int(usage.exit_code)
-    if (message := _of_the_system(error)) is not None:
-        return _say(f"error: {message}", 1)
-    if (message := _of_prefect(error)) is not None:
-        return _say(f"error: {message}{_disk()}", 1)
-    raise error
-
-
-def _of_the_system(error: Exception) -> str | None:
-    """One sentence for what the disk refuses; None for other errors."""
-    if not isinstance(error, OSError):
-        return None
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.filename or 'while writing'}); free some space and run the same command again"
-    if error.errno == errno.EROFS:
-        return f"{error.filename or 'the disk'} is on a read-only file system; set FEWSHOT_HOME to a folder that is not"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return f"no permission for {error.filename or 'a file'}; change its owner or mode, or set FEWSHOT_HOME"
-    return None
-
-
-def _of_prefect(error: Exception) -> str | None:
-    """One sentence for a Prefect server that does not answer, or answers with an error; None for other errors."""
-    import httpx
-
-    if not isinstance(error, httpx.HTTPError):
-        return None
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return (
-        f"Prefect at {os.environ.get('PREFECT_API_URL', 'its address')} was lost ({said}); what is done already is "
-        "kept: run the same command again, with PREFECT_API_URL unset or its server running"
-    )
-
-
-def _disk() -> str:
-    """What to add to an error when the state folder's disk is full: the servers' own messages do not tell."""
-    from fewshot.home import find_home
-
-    try:
-        state = find_home().state
-        free = shutil.disk_usage(state).free
-    except (FewshotError, OSError):
-        return ""
-    return "" if free >= _LITTLE else f"; the disk of {state} is full: free some space and run the same command again"
-
-
 def _interrupt(number: int, _: object) -> None:
     raise KeyboardInterrupt
-
-
-def _say(text: str, status: int) -> int:
-    print(text, file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

@@ -142,6 +142,12 @@ def test_a_version_is_judged_once_and_each_test_is_paid_for(models: Models, data
     models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 2}})
     assert models.judge(challenger, dataset).verdict["level"] == 0.05 / 2  # type: ignore[index]
     assert len(spent(models)) == 2
+    # Nor by a clock that is years ahead for a night: what is old by its word is remembered.
+    old = ["2001-01-01T00:00:00+00:00", *spent(models)]
+    connect(models.home).set_registered_model_tag(models.name, TESTS, json.dumps(old))
+    models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 3}})
+    models.judge(challenger, dataset)
+    assert spent(models)[:-1] == old
     connect(models.home).delete_model_version(models.name, challenger)
     assert models.judge(models.add("as bad"), dataset).verdict["level"] == 0  # type: ignore[index]
 

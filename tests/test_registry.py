@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 
 from fewshot import tracking
 from fewshot.classifier import FewShotClassifier
@@ -23,7 +25,7 @@ from fewshot.mlflow_store import aliases, connect, run_exists
 from fewshot.model import save_model
 from fewshot.owner import this_process
 from fewshot.preset import load_settings
-from fewshot.registry import is_registered, model_folder, register
+from fewshot.registry import is_registered, model_folder, register, version_with
 from fewshot.stats import Score
 
 pytestmark = [
@@ -151,6 +153,15 @@ def test_only_runs_of_dead_processes_of_this_machine_are_swept(home: Home) -> No
     for run_id in made.values():
         client.set_terminated(run_id)
     assert tracking.sweep(home) == []
+
+
+def test_a_champion_that_cannot_be_asked_for_is_not_one_that_does_not_exist() -> None:
+    class Client:
+        def get_model_version_by_alias(self, name: str, alias: str) -> None:
+            raise MlflowException("API request to http://127.0.0.1:9 failed with exception", error_code=INTERNAL_ERROR)
+
+    with pytest.raises(MlflowException, match="API request"):
+        version_with(Client(), "m", "champion")  # type: ignore[arg-type]
 
 
 def test_a_deleted_run_does_not_exist(home: Home) -> None:

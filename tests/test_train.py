@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,25 @@ def test_damaged_checkpoint_is_named_and_the_one_before_taken(
     assert f"{newest.name} is damaged and was deleted" in caplog.text
     assert "going on from the checkpoint before, of step 25" in caplog.text
     assert result.weights_sha256 == undisturbed.weights_sha256
+
+
+def test_damaged_checkpoints_do_not_drive_out_those_of_a_training_that_begins_anew(
+    dataset: Dataset, undisturbed: TrainResult, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop_at(last: int) -> Callable[[int, dict[str, float]], None]:
+        return lambda step, _: os.kill(os.getpid(), signal.SIGINT) if step == last else None
+
+    with pytest.raises(Interrupted):
+        train(toy_settings(), dataset, tmp_path, stop_at(30))
+    for file in tmp_path.glob("checkpoint-*.safetensors"):
+        file.write_bytes(file.read_bytes()[:1000])
+    with caplog.at_level(logging.WARNING), pytest.raises(Interrupted):
+        train(toy_settings(), dataset, tmp_path, stop_at(15))
+    assert f"no whole checkpoint is left in {tmp_path}; the training begins anew" in caplog.text
+    steps = sorted(int(file.name.split("-")[1]) for file in tmp_path.glob("checkpoint-*.safetensors"))
+    assert len(steps) == 2
+    assert 15 <= steps[-1] < 25
+    assert train(toy_settings(), dataset, tmp_path).weights_sha256 == undisturbed.weights_sha256
 
 
 @pytest.mark.slow

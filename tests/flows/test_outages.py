@@ -114,7 +114,6 @@ def test_a_run_that_lost_prefect_is_marked_so_and_one_more_ends_alike(home: Home
     wait_for(lambda: checkpoints(home), process)
     [server] = psutil.Process(process.pid).children()
     server.kill()
-    began = time.monotonic()
     status, text = ended(process)
     assert status == 1
     assert "\nerror: Prefect at http" in text

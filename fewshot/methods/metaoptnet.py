@@ -38,7 +38,8 @@ class MetaOptNet(EmbeddingMethod):
         wanted = one_hot(shots, support).expand(len(support), -1, -1)
         with torch.no_grad():
             dual = solve(kernel, wanted, self.settings.penalty, self.settings.iterations)
-        dual = newton_step(kernel, wanted, self.settings.penalty, dual)
+        if torch.is_grad_enabled():  # the system grows with (images x way)^2, and is for the gradient alone
+            dual = newton_step(kernel, wanted, self.settings.penalty, dual)
         return {"weights": support.transpose(1, 2) @ dual}
 
     def answer(

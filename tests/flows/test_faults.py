@@ -1,21 +1,24 @@
 """What a retraining survives: being killed at any moment, and the loss of what it leans on."""
 
 import random
+import shutil
 import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from project_copy import TINY, command, ended, retrain
+from conftest import Place, at_home
+from filelock import FileLock
+from own_images import draw, watch
+from project_copy import TINY, command, ended, link, retrain
 from test_pipeline import runs, versions
 
-from fewshot.data.splits import open_dataset
 from fewshot.home import Home
 from fewshot.mlflow_store import aliases, connect
-from fewshot.preset import load_settings
-from fewshot.train import train
+from flows.versions import locked
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -23,19 +26,26 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
 ]
 
-PRESET, MODEL = "glyphs-protonet-5w1s", "glyphs-protonet"
-KILLS, SEEDS = 20, 4
-LONGEST_S = 14.0
+MODEL = "glyphs-protonet"
+KILLS, STATES = 20, 2
+LONGEST_S = 16.0
 """About as long as an undisturbed run takes."""
+SETTINGS = [
+    *(setting for setting in TINY if not setting.startswith(("train.episode=", "evaluate.also="))),
+    *("gate.episodes=30", "train.steps=40", "train.validate_every=10"),
+]
 
 
-def settings(seed: int) -> list[str]:
-    return [*TINY, "gate.episodes=30", "train.steps=40", "train.validate_every=10", f"seed={seed}"]
+def grow(folder: Path, state: int) -> None:
+    """Two classes more."""
+    for name in ("one", "other"):
+        draw(folder, f"new/{name} {state}", range(6))
 
 
-def killed_or_not(home: Home, seed: int, limit_s: float | None = None) -> str:
-    """Run `fewshot retrain`, killed after `limit_s` if that is given; what it wrote."""
-    process = retrain(home, *settings(seed))
+def killed_or_not(home: Home, limit_s: float | None = None) -> str:
+    """Run `fewshot retrain` on the own folder, killed after `limit_s` if that is given; what it wrote."""
+    words = [part for setting in SETTINGS for part in ("--set", setting)]
+    process = command(home, "retrain", "folder-protonet", *words)
     if limit_s is not None:
         time.sleep(limit_s)
         process.kill()
@@ -44,30 +54,54 @@ def killed_or_not(home: Home, seed: int, limit_s: float | None = None) -> str:
     return out + err
 
 
-@pytest.mark.slow
-def test_killed_at_twenty_random_moments_it_ends_as_if_it_had_not_been(home: Home, tmp_path: Path) -> None:
+def cycles(home: Home, folder: Path, kills: int) -> dict[str, Any]:
+    """Retrain on each state of a growing folder, after `kills` tries that were killed; the data and models at the end.
+
+    A whole cycle: collect, pack, split, train, evaluate, register, judge and promote.
+    """
     moments = random.Random(0)
-    for kill in range(KILLS):
-        killed_or_not(home, kill * SEEDS // KILLS, moments.uniform(0.5, LONGEST_S))
-    for seed in range(SEEDS):
-        killed_or_not(home, seed)
-    assert "nothing to do" in killed_or_not(home, SEEDS - 1)
+    watch(home, folder)
+    for state in range(STATES):
+        grow(folder, state)
+        for _ in range(kills // STATES):
+            killed_or_not(home, moments.uniform(0.5, LONGEST_S))
+        killed_or_not(home)
+    assert "nothing to do" in killed_or_not(home)
+    client = connect(home)
+    found = sorted(client.search_model_versions("name = 'folder-protonet'"), key=lambda one: int(one.version))
+    weights = {str(one.version): one.tags["fewshot.weights_sha256"] for one in found}
+    named = client.get_registered_model("folder-protonet").aliases
+    return {
+        "md5": locked(home, "folder"),
+        "versions": [(one.tags["fewshot.data_md5"], weights[str(one.version)]) for one in found],
+        "aliases": {alias: weights[str(number)] for alias, number in named.items()},
+    }
 
-    # The weights are those of trainings that nobody disturbed.
-    registered = {found.tags["fewshot.weights_sha256"] for found in versions(home)}
-    dataset = open_dataset(home.data, "glyphs", "scripts")
-    for seed in range(SEEDS):
-        undisturbed = train(load_settings(PRESET, settings(seed)), dataset, tmp_path / str(seed))
-        assert undisturbed.weights_sha256 in registered
-    assert len(registered) == len(versions(home)) == SEEDS
 
-    # One champion, nothing that seems to run, nobody left behind.
-    named = connect(home).get_registered_model("glyphs-protonet").aliases
-    assert "champion" in named
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_at_twenty_random_moments_it_ends_as_if_it_had_not_been(
+    own_home: Home, template: Path, servers: Place, tmp_path: Path
+) -> None:
+    project = tmp_path / "undisturbed"
+    shutil.copytree(template, project, copy_function=link)
+    with at_home(Home(project, project / ".fewshot"), servers) as home:
+        undisturbed = cycles(home, tmp_path / "images", 0)
+    shutil.rmtree(tmp_path / "images")
+    assert len(undisturbed["versions"]) == STATES
+    assert "champion" in undisturbed["aliases"]
+
+    home = own_home
+    assert cycles(home, tmp_path / "images", KILLS) == undisturbed
+
+    # Nothing seems to run, nobody was left behind, no lock is held.
     assert {found.info.status for found in runs(home)} <= {"FINISHED", "KILLED"}
     assert list((home.state / "flow-runs").glob("*.json")) == []
-    mine = [process for process in psutil.process_iter(["cmdline"]) if "retrain" in (process.info["cmdline"] or [])]
+    mine = [one for one in psutil.process_iter(["cwd"]) if one.info["cwd"] == str(home.project)]
     assert mine == []
+    for file in (home.state / "locks").glob("*.lock"):
+        with FileLock(file, timeout=0):
+            pass
 
 
 @pytest.mark.slow

@@ -4,10 +4,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
-from project_copy import TINY, command
+from own_images import draw, watch
+from project_copy import TINY
 from test_verify import git, repository, say  # noqa: F401  # a fixture
 
 from fewshot.data.splits import Dataset, open_dataset
@@ -29,26 +28,11 @@ SETTINGS = [
 ]
 
 
-def draw(folder: Path, name: str, images: range) -> None:
-    """Images of one class: a pattern of its own, each with other noise."""
-    seed = sum(map(ord, name))
-    pattern = np.random.default_rng(seed).integers(0, 200, (16, 16))
-    (folder / name).mkdir(parents=True, exist_ok=True)
-    for image in images:
-        noise = np.random.default_rng([seed, image]).integers(0, 50, (16, 16))
-        Image.fromarray((pattern + noise).astype(np.uint8)).save(folder / name / f"{image}.png")
-
-
 @pytest.fixture
 def watched(repository: Home, tmp_path: Path) -> Path:  # noqa: F811
     """A folder of 60 classes, named in the params.yaml of a project under git."""
     folder = tmp_path / "watched"
-    for number in range(60):
-        draw(folder, f"group {number % 3}/class {number:02}", range(6))
-    process = command(repository, "data", "watch", str(folder), "--side", "16", "--channels", "1")
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, out + err
-    assert f"params.yaml names {folder}" in out
+    assert f"params.yaml names {folder}" in watch(repository, folder)
     params = (repository.project / "params.yaml").read_text()
     assert f"path: {folder}" in params
     assert "# Your own images" in params, "comments stay"

@@ -1,0 +1,28 @@
+"""A folder of images of 60 classes, for tests that watch one."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from project_copy import command, ended
+
+from fewshot.home import Home
+
+
+def draw(folder: Path, name: str, images: range) -> None:
+    """Images of one class: a pattern of its own, each with other noise."""
+    seed = sum(map(ord, name))
+    pattern = np.random.default_rng(seed).integers(0, 200, (16, 16))
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    for image in images:
+        noise = np.random.default_rng([seed, image]).integers(0, 50, (16, 16))
+        Image.fromarray((pattern + noise).astype(np.uint8)).save(folder / name / f"{image}.png")
+
+
+def watch(home: Home, folder: Path) -> str:
+    """Draw 60 classes of 6 images and make the project watch the folder; what the command said."""
+    for number in range(60):
+        draw(folder, f"group {number % 3}/class {number:02}", range(6))
+    status, text = ended(command(home, "data", "watch", str(folder), "--side", "16", "--channels", "1"))
+    assert status == 0, text
+    return text

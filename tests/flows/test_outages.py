@@ -29,6 +29,8 @@ pytestmark = [
 MODEL = "glyphs-protonet"
 SETTINGS = ["train.steps=40", "train.validate_every=20"]
 """A training that is long enough to lose a server in the midst of it."""
+LIMIT_S = 200
+"""By MLflow's own settings a single call tries for 244 s. Ours take 10 s; the rest is for a loaded machine's start."""
 
 
 def start(home: Home, **variables: str) -> "subprocess.Popen[str]":
@@ -81,7 +83,7 @@ def test_what_was_trained_without_mlflow_is_registered_once_it_is_back(home: Hom
     status, text = ended(start(home, MLFLOW_TRACKING_URI=address))
     assert status == 1
     assert said in text
-    assert time.monotonic() - began < 60, "MLflow's own settings would try for 4 minutes"
+    assert time.monotonic() - began < LIMIT_S
 
     with mlflow_server(home, port) as server:
         process = start(home, MLFLOW_TRACKING_URI=address)
@@ -91,7 +93,7 @@ def test_what_was_trained_without_mlflow_is_registered_once_it_is_back(home: Hom
         status, text = ended(process)
     assert status == 1
     assert said in text
-    assert time.monotonic() - began < 150
+    assert time.monotonic() - began < LIMIT_S
     assert versions(home) == []
     kept = sha256_file(weights(home)), weights(home).stat().st_mtime_ns
     result = (weights(home).parents[1] / "result.json").read_bytes()

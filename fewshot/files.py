@@ -40,7 +40,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # as when the disk is full
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # as when the disk is full
             error.filename = str(path)
         raise
     _sync_folder(path.parent)

@@ -120,8 +120,9 @@ def test_the_result_is_a_table_in_prefect(lived: Lived) -> None:
 
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["result"])))
-    assert found
-    assert all("| glyphs, 5-way 1-shot |" in artifact.data and "±" in artifact.data for artifact in found)
+    tables = [artifact.data for artifact in found if artifact.description == "glyphs-protonet-5w1s"]
+    assert tables
+    assert all("| glyphs, 5-way 1-shot |" in table and "±" in table for table in tables)
 
 
 def test_why_names_what_changed(lived: Lived) -> None:

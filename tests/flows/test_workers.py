@@ -7,6 +7,7 @@ import sys
 import pytest
 from conftest import Place
 
+from fewshot.home import Home
 from fewshot.keys import SOURCES
 
 pytestmark = [
@@ -17,7 +18,7 @@ pytestmark = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["docker", "kubernetes"])
-def test_the_nightly_retraining_deploys_to_other_pools_without_other_code(servers: Place, kind: str) -> None:
+def test_the_nightly_retraining_deploys_to_other_pools_without_other_code(home: Home, servers: Place, kind: str) -> None:
     import httpx
     import yaml
 

@@ -18,7 +18,9 @@ pytestmark = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["docker", "kubernetes"])
-def test_the_nightly_retraining_deploys_to_other_pools_without_other_code(home: Home, servers: Place, kind: str) -> None:
+def test_the_nightly_retraining_deploys_to_other_pools_without_other_code(
+    home: Home, servers: Place, kind: str
+) -> None:
     import httpx
     import yaml
 

@@ -62,7 +62,9 @@ def _section(params: Path, name: str) -> Any:
     try:
         return yaml.safe_load(params.read_text(encoding="utf-8"))[name]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise UsageError(f"{params} can't be read ({error}); it says which episodes are frozen") from None
+        raise UsageError(
+            f"{params} can't be read ({error}); it says which episodes are frozen, and which folder is watched"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -6,16 +6,12 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fewshot.cli import DEFAULT_PRESET, PresetArgument, SetOption, app
-from flows import (
-    cli_data,  # noqa: F401  # adds its commands
-    failures,
-)
+from flows import cli_data, cli_versions, failures  # noqa: F401  # the first two add their commands
 
 app.info.help = "Learn to classify images from a handful of examples a class."
 app.info.epilog = "Examples: fewshot run | fewshot run omniglot-maml-5w1s --set train.steps=2000 | fewshot ui"
@@ -65,75 +61,6 @@ def retrain(preset: PresetArgument = DEFAULT_PRESET, settings: SetOption = None)
         return retrain
 
     show.outcome(_run_flow(preset, settings or [], load))
-
-
-@app.command(epilog="Example: fewshot rollback glyphs-protonet")
-def rollback(model: Annotated[str, typer.Argument(help="Name of a registered model.")]) -> None:
-    """Make the version that was the champion before the champion again."""
-    from fewshot.home import find_home, prepare_environment
-    from fewshot.promotion import rollback as take_back
-
-    home = find_home()
-    prepare_environment(home)
-    taken_back, champion = take_back(home, model)
-    print(f"{model}: version {champion} is the champion again, version {taken_back or 'none'} is not")
-
-
-@app.command(epilog="Example: fewshot history glyphs-protonet")
-def history(model: Annotated[str, typer.Argument(help="Name of a registered model.")]) -> None:
-    """Tell what was decided on each version of a model, and why."""
-    from fewshot.home import find_home, prepare_environment
-    from fewshot.promotion import history as tell
-    from flows import show
-
-    home = find_home()
-    prepare_environment(home)
-    show.history(model, tell(home, model))
-
-
-@app.command(epilog="Examples: fewshot lineage glyphs-protonet | fewshot lineage glyphs-protonet/3")
-def lineage(model: Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS or NAME/VERSION.")]) -> None:
-    """Say where a model version comes from, back to data and code, and how to make it again."""
-    from fewshot.home import find_home, prepare_environment
-    from fewshot.registry import describe_version
-    from flows import show
-
-    home = find_home()
-    prepare_environment(home)
-    show.lineage(describe_version(home, model))
-
-
-@app.command(epilog="Examples: fewshot report glyphs-protonet | fewshot report glyphs-protonet/3 --out card.html")
-def report(
-    model: Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS or NAME/VERSION.")],
-    out: Annotated[Path | None, typer.Option(help="File to write; default: one in the state folder.")] = None,
-    episodes: Annotated[int, typer.Option(min=2, max=600, help="Test episodes of each shape.")] = 600,
-) -> None:
-    """Write the report card of a model version, one HTML file, and log it with the version."""
-    from fewshot.home import find_home, prepare_environment
-    from flows.report import report_card
-
-    home = find_home()
-    prepare_environment(home)
-    print(f"wrote {report_card(home, model, out, episodes)}; open it in a browser")
-
-
-@app.command(epilog="Examples: fewshot verify glyphs-protonet/3 | fewshot verify glyphs-protonet --evaluate-only")
-def verify(
-    model: Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS or NAME/VERSION.")],
-    evaluate_only: Annotated[
-        bool, typer.Option("--evaluate-only", help="Train nothing: check the stored weights and measure them again.")
-    ] = False,
-) -> None:
-    """Make a model version again from its record alone, and say whether it is the same to the bit."""
-    from fewshot.home import find_home, prepare_environment
-    from fewshot.screen import print_findings
-    from flows.verify import verify as findings
-
-    home = find_home()
-    prepare_environment(home)
-    if not all([print_findings([finding]) for finding in findings(home, model, evaluate_only)]):
-        raise typer.Exit(1)
 
 
 @app.command(
@@ -226,7 +153,8 @@ def show_environment() -> None:
 
 # The commands that most people want come first in the list.
 FIRST = ("run", "retrain", "up", "rollback", "history", "lineage", "report", "verify", "why", "ui")
-app.registered_commands.sort(key=lambda command: getattr(command.callback, "__name__", "") not in FIRST)
+ORDER = {name: place for place, name in enumerate(FIRST)}
+app.registered_commands.sort(key=lambda command: ORDER.get(getattr(command.callback, "__name__", ""), len(ORDER)))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -68,7 +68,7 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
     with _work_tree(home, version) as (tree, code):
         yield code
         elsewhere = Home(tree, tree / ".fewshot")
-        _fetch_data(elsewhere, settings["data"]["dataset"], json.loads(tags["fewshot.data_md5"]))
+        _fetch_data(elsewhere, settings["data"]["dataset"], json.loads(tags.get("fewshot.data_md5", "{}")))
         dataset, data = _data(elsewhere, settings, tags)
         yield data
         write_bytes(tree / "rebuild.json", tags[SETTINGS].encode())

@@ -21,8 +21,3 @@ class LearnedFactor(nn.Module):
 
     def forward(self, values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return self.logarithm.exp() * values
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """As `forward`; says of which type the answer is."""
-        product: Tensor = super().__call__(values)
-        return product

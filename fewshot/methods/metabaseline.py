@@ -39,4 +39,6 @@ class MetaBaseline(Pretrained):
     def answer(
         self, learned: dict[str, Tensor], query: Float[Tensor, "task query feature"]
     ) -> Float[Tensor, "task query way"]:
-        return self.scale(normalize(query, dim=-1) @ normalize(learned["means"], dim=-1).transpose(1, 2))
+        cosine = normalize(query, dim=-1) @ normalize(learned["means"], dim=-1).transpose(1, 2)
+        logits: Tensor = self.scale(cosine)
+        return logits

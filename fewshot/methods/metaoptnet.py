@@ -45,7 +45,8 @@ class MetaOptNet(EmbeddingMethod):
     def answer(
         self, learned: dict[str, Tensor], query: Float[Tensor, "task query feature"]
     ) -> Float[Tensor, "task query way"]:
-        return self.scale(query @ learned["weights"])
+        logits: Tensor = self.scale(query @ learned["weights"])
+        return logits
 
 
 def solve(kernel: Kernel, wanted: Dual, penalty: float, iterations: int) -> Dual:

@@ -40,4 +40,5 @@ class R2D2(EmbeddingMethod):
     def answer(
         self, learned: dict[str, Tensor], query: Float[Tensor, "task query feature"]
     ) -> Float[Tensor, "task query way"]:
-        return self.scale(query @ learned["weights"])
+        logits: Tensor = self.scale(query @ learned["weights"])
+        return logits

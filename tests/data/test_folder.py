@@ -120,6 +120,15 @@ def test_a_damaged_archive_is_named(watched: FolderOptions, data: Path) -> None:
     prepare.pack("folder", data)
 
 
+def test_a_bit_that_flipped_in_the_archive_is_made_good(watched: FolderOptions, data: Path) -> None:
+    prepare.collect(watched, data)
+    archive = data / "folder" / "raw" / folder.IMAGES
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    prepare.collect(watched, data)
+    assert archive.read_bytes() == whole
+
+
 def test_changes_are_told_class_by_class() -> None:
     before = {"a": {"1": "x"}, "b": {"1": "x", "2": "y"}, "c": {"1": "x"}, "d": {"1": "x"}, "same": {"1": "x"}}
     after = {"b": {"1": "x"}, "c": {"1": "z"}, "d": {"1": "x", "2": "y"}, "e": {"1": "x"}, "same": {"1": "x"}}

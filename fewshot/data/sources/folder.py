@@ -20,14 +20,14 @@ from pydantic import Field, ValidationError
 from fewshot.data.archive import open_archive
 from fewshot.data.pack import Item
 from fewshot.errors import DataError, UsageError
-from fewshot.files import read_json, write_atomically, write_json
+from fewshot.files import read_json, sha256_file, write_atomically, write_json
 from fewshot.method_settings import Frozen
 from fewshot.photos import SUFFIXES, read_image
 
 IMAGES, INDEX = "images.zip", "index.json"
 FILES = (IMAGES, INDEX)
 _MEMBER_LIMIT, _TOTAL_LIMIT = 256 * 2**20, 2**40
-_MENDED = "run: fewshot data prepare folder"
+_REMEDY = "run: fewshot data prepare folder"
 
 Classes = dict[str, dict[str, str]]
 """Class -> file name -> SHA-256."""
@@ -78,17 +78,17 @@ def collect(options: FolderOptions, raw: Path) -> None:
     if not _is_whole(raw, wanted):
         (raw / INDEX).unlink(missing_ok=True)  # first, and written last: without it the archive counts for nothing
         write_atomically(raw / IMAGES, lambda path: _write_archive(path, files, classes))
-        write_json(raw / INDEX, wanted)
+        write_json(raw / INDEX, {**wanted, "archive": sha256_file(raw / IMAGES)})
 
 
 def fetch(raw: Path) -> None:
     """There is nothing to download."""
-    raise DataError(f"the images of an own folder are collected, not downloaded; {_MENDED}")
+    raise DataError(f"the images of an own folder are collected, not downloaded; {_REMEDY}")
 
 
 def read(raw: Path) -> Iterator[Item]:
     """Each image of the archive, fitted into a square as the index says. Raises DamagedFileError."""
-    index = read_json(raw / INDEX, _MENDED)
+    index = read_json(raw / INDEX, _REMEDY)
     side, channels, ink = (index["options"][name] for name in ("side", "channels", "ink"))
     with open_archive(raw / IMAGES, _MEMBER_LIMIT, _TOTAL_LIMIT) as members:
         for name, files in index["classes"].items():
@@ -102,7 +102,7 @@ def read(raw: Path) -> Iterator[Item]:
 def classes_in(raw: Path) -> Classes:
     """What the archive in `raw` holds; nothing if there is none."""
     try:
-        return dict(read_json(raw / INDEX, _MENDED)["classes"])
+        return dict(read_json(raw / INDEX, _REMEDY)["classes"])
     except DataError:
         return {}
 
@@ -148,7 +148,9 @@ def _bytes_of(file: Path) -> bytes:
 def _is_whole(raw: Path, wanted: dict[str, Any]) -> bool:
     """Whether the archive in `raw` is there and holds just this."""
     try:
-        return bool(read_json(raw / INDEX, _MENDED) == wanted) and zipfile.is_zipfile(raw / IMAGES)
+        index = read_json(raw / INDEX, _REMEDY)
+        archive = index.pop("archive")
+        return bool(index == wanted) and (raw / IMAGES).is_file() and sha256_file(raw / IMAGES) == archive
     except DataError:
         return False
 

@@ -20,15 +20,21 @@ from fewshot.files import canonical_json, sha256_json
 from fewshot.gate import Verdict, decide
 from fewshot.home import Home
 from fewshot.mlflow_store import connect, mlflow_errors
-from fewshot.registry import CHALLENGER, CHAMPION, model_folder, version_with
+from fewshot.registry import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    ROLLED_BACK,
+    model_folder,
+    standing_champion,
+    version_with,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PREVIOUS = "previous"
-"""Alias of the version that was the champion before."""
-VERDICT, DECISION, ROLLED_BACK = "fewshot.verdict", "fewshot.decision", "fewshot.rolled_back"
-"""Tags of a version: the whole verdict as JSON; promoted, kept or first; when it was taken back."""
+VERDICT, DECISION = "fewshot.verdict", "fewshot.decision"
+"""Tags of a version: the whole verdict as JSON; promoted, kept or first."""
 TESTS = "fewshot.tests"
 """Tag of a model: JSON list of when its challengers were tested. A version's tags can be written anew, or deleted with
 it; what was spent stays spent."""
@@ -73,7 +79,7 @@ def judge(home: Home, settings: Settings, model: str, version: str, dataset: Dat
     client = connect(home)
     question = sha256_json([dataset.digest, dataset.split.episodes_digest, settings.plain()["gate"]])
     with FileLock(home.lock(f"promotion-{model}")), mlflow_errors(home):
-        champion, tags = champion_of(client, model), client.get_model_version(model, version).tags
+        champion, tags = standing_champion(client, model), client.get_model_version(model, version).tags
         if ROLLED_BACK in tags:
             reason = f"it was rolled back at {tags[ROLLED_BACK]}; fewshot rollback {model} would bring it back"
             return Ruling(model, version, champion, "kept", reason, _now(), question), False

@@ -24,7 +24,10 @@ IDENTITY = "fewshot.identity"
 """Tag of a version: digest of its weights and results. There is one version for each."""
 SETTINGS = "fewshot.settings"
 """Tag of a version: all settings as JSON."""
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+"""Aliases of versions. The previous one was the champion before, and takes its place if it is deleted."""
+ROLLED_BACK = "fewshot.rolled_back"
+"""Tag of a version: when it was taken back."""
 _PACKAGE = Path(__file__).resolve().parent
 _NEEDED = ("jaxtyping", "mlflow", "numpy", "pydantic", "safetensors", "torch")
 """What a machine needs to load a registered model; the fewshot package travels inside it."""
@@ -65,6 +68,22 @@ def version_with(client: "MlflowClient", model: str, alias: str) -> str:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return ""
         raise
+
+
+def standing_champion(client: "MlflowClient", model: str) -> str:
+    """The version of the champion; if that was deleted, the previous one takes its place. Empty if neither is there.
+
+    So the deletion of a champion lets no version into its place untested while there is one to test it against. What
+    was rolled back does not come back in this way.
+    """
+    if champion := version_with(client, model, CHAMPION):
+        return champion
+    previous = version_with(client, model, PREVIOUS)
+    if not previous or ROLLED_BACK in client.get_model_version(model, previous).tags:
+        return ""
+    client.set_registered_model_alias(model, CHAMPION, previous)
+    client.delete_registered_model_alias(model, PREVIOUS)
+    return previous
 
 
 def is_registered(home: Home, record: dict[str, Any]) -> bool:
@@ -197,7 +216,7 @@ def _make_version(client: "MlflowClient", name: str, source: str, run_id: str, t
             raise
     model_id = source.removeprefix("models:/")
     made = client.create_model_version(name, source, run_id=run_id, tags=tags, model_id=model_id)
-    alias = CHALLENGER if version_with(client, name, CHAMPION) else CHAMPION
+    alias = CHALLENGER if standing_champion(client, name) else CHAMPION
     client.set_registered_model_alias(name, alias, made.version)
     return made
 

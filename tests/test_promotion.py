@@ -203,6 +203,35 @@ def test_a_champion_whose_version_was_deleted_is_replaced(models: Models, datase
     assert models.aliases(second) == ["champion"]
 
 
+@pytest.mark.parametrize("registered", ["before", "after"])
+def test_the_previous_one_replaces_a_deleted_champion(
+    models: Models, dataset: Dataset, registered: str
+) -> None:
+    first, second = models.add("bad"), models.add("good")
+    models.judge(first, dataset)
+    models.judge(second, dataset)
+    third = models.add("as bad") if registered == "before" else ""
+    connect(models.home).delete_model_version(models.name, second)
+    third = third or models.add("as bad")
+    # Not the first one that comes along, although no champion is there: it is tested against the one before.
+    ruling = models.judge(third, dataset)
+    assert (ruling.decision, ruling.against) == ("kept", first)
+    assert models.aliases(first) == ["champion"]
+    assert models.aliases(third) == ["challenger"]
+
+
+def test_a_version_that_was_rolled_back_does_not_take_the_place_of_a_deleted_champion(
+    models: Models, dataset: Dataset
+) -> None:
+    first, second = models.add("bad"), models.add("good")
+    models.judge(first, dataset)
+    models.judge(second, dataset)
+    rollback(models.home, models.name)
+    connect(models.home).delete_model_version(models.name, first)
+    assert models.judge(models.add("as bad"), dataset).decision == "first"
+    assert models.aliases(second) == ["previous"]
+
+
 def test_history_of_an_unknown_model_is_an_error(home: Home) -> None:
     with pytest.raises(RegistryError, match="there is no version of a model nobody"):
         history(home, "nobody")

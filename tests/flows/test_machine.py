@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -34,19 +34,25 @@ PRESET, MODEL = "glyphs-protonet-5w1s", "glyphs-protonet"
 DAY = 86_400
 
 
-@pytest.fixture
-def small(template: Path, tmp_path: Path, servers: Place) -> Iterator[Home]:
-    """A state folder on a disk of 64 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)], capture_output=True)
+@contextmanager
+def small_disk(place: Path) -> Iterator[None]:
+    """A disk of 64 MB at `place`."""
+    place.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)], capture_output=True)
     if mounted.returncode:
         pytest.skip("mounting a small tmpfs needs root")
     try:
-        with at_home(Home(template, disk / "state"), servers) as home:
-            yield home
+        yield
     finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.fixture
+def small(template: Path, tmp_path: Path, servers: Place) -> Iterator[Home]:
+    """A state folder on a small disk."""
+    disk = tmp_path / "disk"
+    with small_disk(disk), at_home(Home(template, disk / "state"), servers) as home:
+        yield home
 
 
 def fill(ballast: Path) -> None:
@@ -99,6 +105,24 @@ def test_a_full_disk_is_said_damages_nothing_and_the_same_command_goes_on_once_t
     assert version.tags["fewshot.weights_sha256"] == undisturbed.weights_sha256
     assert aliases(small, MODEL, str(version.version)) == ["champion"]
     assert "RUNNING" not in {found.info.status for found in runs(small)}
+
+
+@pytest.mark.slow
+def test_a_full_disk_of_the_trainings_alone_is_said_and_the_same_command_goes_on(home: Home) -> None:
+    trainings = home.state / "training"
+    with small_disk(trainings):
+        fill(trainings / "ballast")
+        status, text = ended(run_tiny(home))
+        assert status == 1, text
+        assert is_said(text), text
+        assert str(trainings) in text.splitlines()[-1]
+        assert versions(home) == []
+        assert {found.info.status for found in runs(home)} <= {"FAILED"}
+        (trainings / "ballast").unlink()
+        status, text = ended(run_tiny(home))
+        assert status == 0, text
+        [version] = versions(home)
+        assert aliases(home, MODEL, str(version.version)) == ["champion"]
 
 
 @pytest.fixture(scope="session")

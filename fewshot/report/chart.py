@@ -7,8 +7,9 @@ from typing import NamedTuple
 from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 14, 44
-"""Room around the plot for its axes, in pixels."""
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 28, 44
+"""Room around the plot for its axes and the names of its lines, in pixels."""
+NAME_WIDTH = 80
 
 
 class Line(NamedTuple):
@@ -62,8 +63,8 @@ def _drawn(line: Line, number: int, place: Callable[[float, float], tuple[float,
             parts.append(f'<line class="line{number}" x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high:.1f}"/>')
             parts.append(f'<circle class="line{number}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
     if line.name:
-        below = TOP + 16 * (number + 1)
-        parts.append(f'<text class="name{number}" x="{LEFT + 8}" y="{below}">{escape(line.name)}</text>')
+        across = LEFT + NAME_WIDTH * number
+        parts.append(f'<text class="name{number}" x="{across}" y="{TOP - 10}">{escape(line.name)}</text>')
     return parts
 
 

@@ -24,7 +24,7 @@ run: .venv/.run
 	@$(BIN)/fewshot run $(PRESET)
 
 test: .venv/.test
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 race: .venv/.race
 	@$(BIN)/python -m benchmarks.speed.race $(RACE_ARGS)

@@ -25,8 +25,8 @@ from fewshot.data.splits import open_dataset
 from fewshot.device import pick_device, prepare_cpu
 from fewshot.home import find_home
 from fewshot.methods import mamlpp
-from fewshot.methods.inner_loop import Images, Weights, flat
 from fewshot.methods.mamlpp import MAMLPlusPlus
+from fewshot.methods.side_by_side import Images, Weights, flat
 from fewshot.model import describe_model, load_model
 from fewshot.stats import score
 

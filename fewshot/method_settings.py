@@ -74,6 +74,9 @@ class InnerLoopSettings(Frozen):
     inner_steps: int = Field(1, ge=0, description="inner-loop steps in meta-training")
     inner_steps_test: int = Field(3, ge=0, description="inner-loop steps when a task is learned for use")
     inner_learning_rate: float = Field(0.4, gt=0)
+    ensemble: int = Field(
+        1, ge=1, description="at test, learn a task so often, with other rows of the head each time, and average"
+    )
     batch_norm: Literal["inductive", "transductive"] = Field(
         "inductive", description="statistics for a query at test: of the support set, or of all queries together"
     )

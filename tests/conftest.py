@@ -3,6 +3,10 @@
 import os
 from collections.abc import Iterator
 
+# Tests run side by side on the same cores: threads that spin while they wait for each other would starve. Read when
+# torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 
 from fewshot.home import Home, environment, prepare_environment

@@ -204,9 +204,7 @@ def test_a_champion_whose_version_was_deleted_is_replaced(models: Models, datase
 
 
 @pytest.mark.parametrize("registered", ["before", "after"])
-def test_the_previous_one_replaces_a_deleted_champion(
-    models: Models, dataset: Dataset, registered: str
-) -> None:
+def test_the_previous_one_replaces_a_deleted_champion(models: Models, dataset: Dataset, registered: str) -> None:
     first, second = models.add("bad"), models.add("good")
     models.judge(first, dataset)
     models.judge(second, dataset)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from jaxtyping import Int64
 from torch import Tensor
 
-from fewshot.methods.inner_loop import Images, Weights, descend, linear, loss_of_tasks
+from fewshot.methods.inner_loop import descend
 from fewshot.methods.maml import MAML
+from fewshot.methods.side_by_side import Images, Weights, linear, loss_of_tasks
 
 
 class ANIL(MAML):

@@ -12,28 +12,20 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
 
 from fewshot.backbones.contract import Backbone
 from fewshot.backbones.layers import computes_groups
 from fewshot.data.images import EpisodeBatch
 from fewshot.errors import UsageError
 from fewshot.method_settings import InnerLoopSettings
-from fewshot.methods.contract import BatchNorm, Head, Method, Outcome, Support, full_precision, labels_of, outcome
-
-Weights = dict[str, Tensor]
-"""Weights of T tasks, stacked along the first axis: a filter bank of 64 is [64 T, ...]."""
+from fewshot.methods.contract import BatchNorm, Head, Method, Outcome, Support, labels_of, outcome
+from fewshot.methods.side_by_side import Images, Weights, averaged, flat, in_parts, linear, loss_of_tasks
 
 Update = Callable[[Weights, Weights, int], Weights]
 """(weights, gradients of the same names, step counted from 0) -> the weights after that step."""
 
-Images = Float[Tensor, "task image channel height width"]
-
 TASKS_SIDE_BY_SIDE, IMAGES_SIDE_BY_SIDE = 8, 640
 """At most so many tasks are learned side by side, and tasks of so many images: their activations are kept together."""
-
-QUERIES_AT_ONCE = 75
-"""Side by side pays for support sets, whose kernels are small; more queries at once than these would leave caches."""
 
 
 class InnerLoop(Method):
@@ -45,7 +37,9 @@ class InnerLoop(Method):
     classifier must.
 
     The linear layer has one row for each class of training. A task with fewer classes takes the first rows, one with
-    more takes them again from the start; no paper has such a case.
+    more takes them again from the start; no paper has such a case. Which class takes which row is chance, and the
+    adapted network depends on it. At test a task may be learned `method.ensemble` times, the rows moved on each time,
+    and the probabilities averaged (Ye & Chao 2022, "How to train your MAML to excel in few-shot classification").
 
     Tasks are learned side by side, as channel groups of one network: see `fewshot.backbones.layers`.
     """
@@ -53,8 +47,14 @@ class InnerLoop(Method):
     def __init__(self, backbone: Backbone, way: int, settings: InnerLoopSettings) -> None:
         """`way` is that of the training episodes.
 
-        Raises UsageError when tasks shall be grouped, but the backbone has layers that can't.
+        Raises UsageError when tasks shall be grouped, but the backbone has layers that can't, or when the ensemble
+        would have members that are alike.
         """
+        if settings.ensemble > way:
+            raise UsageError(
+                f"method.ensemble={settings.ensemble}, but a head of {way} rows (the way of train.episode) can be "
+                f"moved on {way} times at most"
+            )
         super().__init__()
         if settings.backend == "grouped" and not computes_groups(backbone):
             raise UsageError("method.backend=grouped: this backbone has layers that compute one task only; use loop")
@@ -63,6 +63,7 @@ class InnerLoop(Method):
         self.grouped = settings.backend != "loop" and computes_groups(backbone)
         self.backbone = backbone
         self.head = nn.Linear(backbone.out_features, way)
+        self._first_row = 0  # of the head; the first class of a task takes it
         frozen = not any(parameter.requires_grad for parameter in backbone.parameters())
         norms = [layer for layer in backbone.modules() if isinstance(layer, nn.BatchNorm2d)]
         self._norms = [] if frozen else norms
@@ -106,16 +107,26 @@ class InnerLoop(Method):
     def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm) -> Float[Tensor, "task queries way"]:
         logits = []
         for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
-            learned = self._learn(*flat(part.support), batch_norm)
-            logits += [self._answer(*some, batch_norm) for some in in_parts(learned, part.query.flatten(1, 2))]
+            queries = part.query.flatten(1, 2)
+            members = [
+                torch.cat([self._answer(*some, batch_norm) for some in in_parts(learned, queries)])
+                for learned in self._members(*flat(part.support), batch_norm)
+            ]
+            logits.append(averaged(members))
         return torch.cat(logits)
 
     def fit(self, support: Support) -> Head:
         labels = labels_of([len(images) for images in support], support[0].device)
-        return Head(len(support), self._learn(torch.cat(list(support))[None], labels, self.batch_norm_modes[0]))
+        members = self._members(torch.cat(list(support))[None], labels, self.batch_norm_modes[0])
+        tensors = {f"{place}.{name}": t for place, learned in enumerate(members) for name, t in learned.items()}
+        return Head(len(support), tensors)
 
     def predict(self, head: Head, query: Float[Tensor, "query channel height width"]) -> Float[Tensor, "query way"]:
-        return self._answer(head.tensors, query[None], self.batch_norm_modes[0])[0]
+        members: list[Weights] = [{} for _ in range(self.settings.ensemble)]
+        for key, tensor in head.tensors.items():
+            place, _, name = key.partition(".")
+            members[int(place)][name] = tensor
+        return averaged([self._answer(learned, query[None], self.batch_norm_modes[0]) for learned in members])[0]
 
     def order(self, progress: float) -> int:
         """1 where the meta-gradient takes the inner gradients as constants, 2 where it goes through them."""
@@ -161,13 +172,22 @@ class InnerLoop(Method):
     def stacked(self, name: str, tensor: Tensor, tasks: int, way: int) -> Tensor:
         """What all tasks share, once for each of them; of the head's rows as many as the task has classes."""
         if name.startswith("head."):
-            tensor = tensor[torch.arange(way, device=tensor.device) % len(tensor)]
+            tensor = tensor[(self._first_row + torch.arange(way, device=tensor.device)) % len(tensor)]
         return torch.cat([tensor] * tasks)
 
     def fresh_buffers(self, tasks: int) -> Weights:
         """Copies of the running statistics, to be thrown away: tasks never share them."""
         buffers = {f"backbone.{name}": buffer for name, buffer in self.backbone.named_buffers()}
         return {name: torch.cat([b] * tasks) if b.dim() else b.clone() for name, b in buffers.items()}
+
+    def _members(self, support: Images, labels: Int64[Tensor, "image"], batch_norm: BatchNorm) -> Iterator[Weights]:
+        """What is learned from a support set, for each member of the ensemble."""
+        try:
+            for place in range(self.settings.ensemble):
+                self._first_row = place * self.head.out_features // self.settings.ensemble
+                yield self._learn(support, labels, batch_norm)
+        finally:
+            self._first_row = 0
 
     def _learn(self, support: Images, labels: Int64[Tensor, "image"], batch_norm: BatchNorm) -> Weights:
         """Adapted weights; for inductive use also batch-norm buffers with the support set's statistics under them."""
@@ -215,35 +235,3 @@ def descend(
 def last(path: Iterable[Weights]) -> Weights:
     """The weights after the last step; those before it are let go on the way."""
     return deque(path, maxlen=1)[0]
-
-
-def loss_of_tasks(logits: Float[Tensor, "task image way"], labels: Int64[Tensor, "image"]) -> Float[Tensor, ""]:
-    """The sum over tasks of the mean cross-entropy: as each has weights of its own, their gradients don't mix."""
-    return cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits))) * len(logits)
-
-
-def linear(weights: Weights, features: Float[Tensor, "task image feature"]) -> Float[Tensor, "task image way"]:
-    """The logits of the linear head of each task."""
-    rows, biases = (weights[name].unflatten(0, (len(features), -1)) for name in ("head.weight", "head.bias"))
-    logits: Tensor = full_precision(features @ rows.transpose(1, 2)) + biases[:, None]
-    return logits
-
-
-def flat(
-    support: Float[Tensor, "task way shot channel height width"],
-) -> tuple[Images, Int64[Tensor, "image"]]:
-    """The support images of each task in one axis, and the class of each."""
-    way, shot = support.shape[1:3]
-    return support.flatten(1, 2), torch.arange(way, device=support.device).repeat_interleave(shot)
-
-
-def in_parts(weights: Weights, queries: Images) -> list[tuple[Weights, Tensor]]:
-    """The tasks' weights and queries in parts of at most QUERIES_AT_ONCE queries, or of one task."""
-    total, size = len(queries), max(1, QUERIES_AT_ONCE // queries.shape[1])
-    parts = queries.split(size)
-    of_parts = {
-        # What is no stack, the counter of a batch normalisation, goes to every part.
-        name: weight.split([len(weight) // total * len(part) for part in parts]) if weight.dim() else [weight] * total
-        for name, weight in weights.items()
-    }
-    return [({name: of[place] for name, of in of_parts.items()}, part) for place, part in enumerate(parts)]

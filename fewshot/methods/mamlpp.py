@@ -13,7 +13,8 @@ from fewshot.data.images import EpisodeBatch
 from fewshot.errors import UsageError
 from fewshot.method_settings import MAMLPlusPlusSettings
 from fewshot.methods.contract import BatchNorm, Outcome, outcome
-from fewshot.methods.inner_loop import Images, InnerLoop, Update, Weights, flat, in_parts
+from fewshot.methods.inner_loop import InnerLoop, Update
+from fewshot.methods.side_by_side import Images, Weights, flat, in_parts
 
 MOMENTUM = 0.1
 """How much of a batch's statistics goes into the running ones."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from fewshot.backbones.contract import Backbone
 from fewshot.method_settings import LearnedOptimizerSettings
-from fewshot.methods.inner_loop import InnerLoop, Update, Weights
+from fewshot.methods.inner_loop import InnerLoop, Update
+from fewshot.methods.side_by_side import Weights
 
 SMALL = 1e-3
 """Gradients well above it count by their logarithm, those below by their value."""

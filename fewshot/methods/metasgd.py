@@ -8,7 +8,8 @@ from torch import nn
 
 from fewshot.backbones.contract import Backbone
 from fewshot.method_settings import MetaSGDSettings
-from fewshot.methods.inner_loop import InnerLoop, Update, Weights
+from fewshot.methods.inner_loop import InnerLoop, Update
+from fewshot.methods.side_by_side import Weights
 
 
 class MetaSGD(InnerLoop):

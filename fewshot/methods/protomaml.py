@@ -8,8 +8,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from fewshot.methods.contract import full_precision
-from fewshot.methods.inner_loop import Images, Weights
 from fewshot.methods.maml import MAML
+from fewshot.methods.side_by_side import Images, Weights
 
 
 class ProtoMAML(MAML):

@@ -12,7 +12,8 @@ from torch import Tensor
 from fewshot.data.images import EpisodeBatch
 from fewshot.method_settings import ReptileSettings
 from fewshot.methods.contract import Outcome, outcome
-from fewshot.methods.inner_loop import Images, InnerLoop, Update, Weights, descend, flat, in_parts, last, loss_of_tasks
+from fewshot.methods.inner_loop import InnerLoop, Update, descend, last
+from fewshot.methods.side_by_side import Images, Weights, flat, in_parts, loss_of_tasks
 
 DECAY, SMALL = 0.999, 1e-8
 """Adam's beta_2 and epsilon."""

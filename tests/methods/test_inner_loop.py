@@ -12,10 +12,11 @@ from fewshot.data.images import EpisodeBatch
 from fewshot.errors import UsageError
 from fewshot.methods import BUILDERS, Given
 from fewshot.methods.contract import Outcome
-from fewshot.methods.inner_loop import InnerLoop, descend, flat, last
+from fewshot.methods.inner_loop import InnerLoop, descend, last
 from fewshot.methods.mamlpp import MAMLPlusPlus
 from fewshot.methods.metalearner import LearnedOptimizer, log_scaled
 from fewshot.methods.metasgd import MetaSGD
+from fewshot.methods.side_by_side import flat
 
 SECOND_ORDER = ["maml", "anil", "protomaml", "metasgd", "maml++", "metalearner"]
 FAMILY = [*SECOND_ORDER, "reptile"]
@@ -121,7 +122,7 @@ def test_zero_inner_steps_adapt_nothing(name: str) -> None:
     method = tiny(name, inner_steps_test=0)
     head = method.fit(list(tasks().support[0]))
     for parameter, weight in method.base().items():
-        torch.testing.assert_close(head.tensors[parameter], weight.detach(), rtol=0, atol=0)
+        torch.testing.assert_close(head.tensors[f"0.{parameter}"], weight.detach(), rtol=0, atol=0)
 
 
 def test_running_statistics_are_never_touched() -> None:
@@ -161,8 +162,33 @@ def test_served_head_answers_as_the_network_does() -> None:
     expected = maml.logits(batch, "inductive")[0]
     network = nn.ModuleDict({"backbone": maml.backbone, "head": maml.head}).eval()
     network.forward = lambda images: network["head"](network["backbone"](images))
-    direct = functional_call(network, head.tensors, batch.query[0].flatten(0, 1))
+    adapted = {name.removeprefix("0."): tensor for name, tensor in head.tensors.items()}
+    direct = functional_call(network, adapted, batch.query[0].flatten(0, 1))
     torch.testing.assert_close(direct, expected)
+
+
+@pytest.mark.parametrize("name", ["maml", "anil", "metasgd", "maml++", "reptile"])
+def test_an_ensemble_averages_over_the_rows_that_the_classes_take(name: str) -> None:
+    one, both, batch = tiny(name), tiny(name, ensemble=2), tasks(number=2)
+    both.load_state_dict(one.state_dict())
+    rows = len(one.head.bias)
+    # The second member starts half way down the head, as if the head (and whatever is learned of it) had been turned.
+    turned = tiny(name)
+    with torch.no_grad():
+        for mine, its in zip(one.parameters(), turned.parameters(), strict=True):
+            its.copy_(mine.roll(-(rows // 2), 0) if len(mine) == rows else mine)
+    for mode in both.batch_norm_modes:
+        expected = torch.stack([method.eval().logits(batch, mode).softmax(-1) for method in (one, turned)]).mean(0)
+        torch.testing.assert_close(both.eval().logits(batch, mode).exp(), expected)
+    head = both.fit(list(batch.support[0]))
+    queries = batch.query[0].flatten(0, 1)
+    torch.testing.assert_close(both.predict(head, queries), both.logits(batch, both.batch_norm_modes[0])[0])
+    assert not torch.allclose(one.logits(batch, "inductive"), turned.logits(batch, "inductive"))
+
+
+def test_an_ensemble_of_more_members_than_rows_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"method\.ensemble=9, but a head of . rows"):
+        tiny(ensemble=9)
 
 
 def descended(order: int) -> tuple[Tensor, Tensor]:

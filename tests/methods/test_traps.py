@@ -13,8 +13,9 @@ from fewshot.backbones.layers import BatchNorm, Convolution
 from fewshot.config import settings_from
 from fewshot.data.images import EpisodeBatch, ImageBank
 from fewshot.methods import build_method
-from fewshot.methods.inner_loop import flat, last
+from fewshot.methods.inner_loop import last
 from fewshot.methods.protonet import ProtoNet
+from fewshot.methods.side_by_side import flat
 from fewshot.methods.simpleshot import SimpleShot
 from fewshot.parallel import Workers
 from fewshot.train import train

@@ -32,8 +32,9 @@ def row(preset: str, found: dict[str, Any]) -> str:
     train, seconds = found["settings"]["train"], found["training_seconds"]
     protocol = f"{found['steps'] * train['tasks']:,} x {train['episode']}"
     published = PUBLISHED.get(_method(found["settings"]["method"]), "-")
-    name = preset.removeprefix("omniglot-")
-    return "| " + " | ".join([f"`{name}`", *cells, protocol, f"{seconds / 60:.1f}", published]) + " |"
+    members = found["settings"]["method"].get("ensemble", 1)
+    name = f"`{preset.removeprefix('omniglot-')}`" + (f", mean of {members}" if members > 1 else "")
+    return "| " + " | ".join([name, *cells, protocol, f"{seconds / 60:.1f}", published]) + " |"
 
 
 def table() -> str:

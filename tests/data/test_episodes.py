@@ -105,9 +105,9 @@ def test_ten_thousand_episodes_take_less_than_a_second() -> None:
     drawing = source(classes=1692)
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         drawing.draw(0, 10_000)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 1
 
 
@@ -115,14 +115,14 @@ def test_the_cost_does_not_grow_with_the_dataset() -> None:
     def seconds(drawing: EpisodeSource) -> float:
         times = []
         for _ in range(5):
-            start = time.perf_counter()
+            start = time.process_time()
             drawing.draw(0, 1000)
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         return min(times)
 
     small = EpisodeSource(table([16] * 5), SHAPE, 0, "test")
     large = EpisodeSource(table([10_000] * 20_000), SHAPE, 0, "test")
-    # 20,000 classes of 10,000 images against 5 of 16; the factor leaves room for other programs on the machine.
+    # 20,000 classes of 10,000 images against 5 of 16; the factor leaves room for what others do to the caches.
     assert seconds(large) < 4 * seconds(small)
 
 

@@ -1,0 +1,64 @@
+"""What an ensemble over the rows of MAML's head is worth: the same weights, learned once or several times, paired.
+
+    fewshot run omniglot-maml-5w1s
+    python benchmarks/ensemble.py .fewshot/training/.../model
+
+Writes benchmarks/results_ensemble.json: accuracy on the frozen test episodes with one member and with as many as the
+model has, and the difference, episode by episode, each with its interval.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from fewshot.config import EpisodeShape
+from fewshot.data.images import ImageBank
+from fewshot.data.splits import open_dataset
+from fewshot.device import pick_device, prepare_cpu
+from fewshot.home import find_home
+from fewshot.method_settings import InnerLoopSettings
+from fewshot.methods.inner_loop import InnerLoop
+from fewshot.model import describe_model, load_model
+from fewshot.scoring import answer
+from fewshot.stats import score
+
+SHAPES, EPISODES = (EpisodeShape(5, 1, 15), EpisodeShape(20, 1, 15)), 600
+
+
+def main(folder: Path) -> None:
+    """Answer the frozen test episodes both ways, compare, write."""
+    prepare_cpu(0)
+    description, device = describe_model(folder), pick_device("auto")
+    dataset = open_dataset(find_home().data, description["data"]["dataset"], description["data"]["split"])
+    method, bank = load_model(folder, device), ImageBank(dataset.pack.images, device)
+    if not isinstance(method, InnerLoop) or method.settings.ensemble == 1:
+        sys.exit(f"error: {folder} holds no ensemble")
+    found: dict[str, object] = {
+        "command": "python benchmarks/ensemble.py .fewshot/training/.../model",
+        "weights_sha256": description["weights_sha256"],
+        "versions": {"torch": version("torch"), "numpy": np.__version__},
+    }
+    of_model: InnerLoopSettings = method.settings
+    for shape in SHAPES:
+        for mode in method.batch_norm_modes:
+            accuracies = {}
+            for members in (1, of_model.ensemble):
+                method.settings = of_model.model_copy(update={"ensemble": members})
+                accuracies[members] = answer(method, bank, dataset.frozen("test", shape, EPISODES), mode).accuracy
+            gain = accuracies[of_model.ensemble] - accuracies[1]
+            found[f"{shape.task} {mode}"] = {
+                **{f"members: {members}": asdict(score(values)) for members, values in accuracies.items()},
+                "gain": asdict(score(gain)),
+            }
+            print(f"{shape.task} {mode}: {of_model.ensemble} members instead of 1: {score(gain)}", flush=True)
+    target = Path(__file__).parent / "results_ensemble.json"
+    target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1])) if len(sys.argv) == 2 else sys.exit(__doc__)

@@ -77,6 +77,10 @@ class InnerLoopSettings(Frozen):
     ensemble: int = Field(
         1, ge=1, description="at test, learn a task so often, with other rows of the head each time, and average"
     )
+    scale_to_way: bool = Field(
+        False,
+        description="in tasks of another way than in training, let a class count in an inner step as it did there",
+    )
     batch_norm: Literal["inductive", "transductive"] = Field(
         "inductive", description="statistics for a query at test: of the support set, or of all queries together"
     )

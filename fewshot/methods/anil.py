@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fewshot.methods.inner_loop import descend
 from fewshot.methods.maml import MAML
-from fewshot.methods.side_by_side import Images, Weights, linear, loss_of_tasks
+from fewshot.methods.side_by_side import Images, Weights, linear
 
 
 class ANIL(MAML):
@@ -30,6 +30,6 @@ class ANIL(MAML):
         head = {name: weight for name, weight in start.items() if self.adapts(name)}
 
         def support_loss(weights: Weights, step: int) -> Tensor:
-            return loss_of_tasks(linear(weights, features), labels)
+            return self.support_loss(linear(weights, features), labels)
 
         return (start | weights for weights in descend(support_loss, head, self.updater(len(images)), steps, order))

@@ -143,10 +143,21 @@ class InnerLoop(Method):
         adapted = {name: weight for name, weight in start.items() if self.adapts(name)}
 
         def support_loss(weights: Weights, step: int) -> Tensor:
-            return loss_of_tasks(self.classify(start | weights, images, step), labels)
+            return self.support_loss(self.classify(start | weights, images, step), labels)
 
         path = descend(support_loss, adapted, self.updater(len(images)), steps, order)
         return (start | weights for weights in path)
+
+    def support_loss(self, logits: Float[Tensor, "task image way"], labels: Int64[Tensor, "image"]) -> Tensor:
+        """What an inner step descends: the sum over tasks of the mean cross-entropy of their support sets.
+
+        In a mean, a class counts one part in `way`. With `scale_to_way` it counts as much as it did in training.
+        """
+        loss = loss_of_tasks(logits, labels)
+        trained = self.head.out_features
+        if self.settings.scale_to_way and logits.shape[-1] != trained:
+            loss = loss * (logits.shape[-1] / trained)
+        return loss
 
     def classify(
         self, tensors: Weights, images: Images, step: int, batch_statistics: bool = True

@@ -13,7 +13,7 @@ from fewshot.data.images import EpisodeBatch
 from fewshot.method_settings import ReptileSettings
 from fewshot.methods.contract import Outcome, outcome
 from fewshot.methods.inner_loop import InnerLoop, Update, descend, last
-from fewshot.methods.side_by_side import Images, Weights, flat, in_parts, loss_of_tasks
+from fewshot.methods.side_by_side import Images, Weights, flat, in_parts
 
 DECAY, SMALL = 0.999, 1e-8
 """Adam's beta_2 and epsilon."""
@@ -53,7 +53,7 @@ class Reptile(InnerLoop):
 
         def batch_loss(weights: Weights, step: int) -> Tensor:
             batch = turn[torch.arange(step * size, (step + 1) * size, device=turn.device) % len(turn)]
-            return loss_of_tasks(self.classify(start | weights, images[:, batch], step), labels[batch])
+            return self.support_loss(self.classify(start | weights, images[:, batch], step), labels[batch])
 
         return (start | weights for weights in descend(batch_loss, adapted, self.updater(len(images)), steps, order=0))
 

@@ -186,6 +186,17 @@ def test_an_ensemble_averages_over_the_rows_that_the_classes_take(name: str) -> 
     assert not torch.allclose(one.logits(batch, "inductive"), turned.logits(batch, "inductive"))
 
 
+@pytest.mark.parametrize("name", ["maml", "anil"])
+def test_scaled_to_way_a_class_moves_its_row_as_far_as_in_training(name: str) -> None:
+    batch = tasks(way=2)
+    scaled = tiny(name, scale_to_way=True, inner_learning_rate=0.3)
+    # Trained with three classes, which a mean counts by thirds where it counts two by halves.
+    expected = tiny(name, inner_learning_rate=0.2).logits(batch, "inductive")
+    torch.testing.assert_close(scaled.logits(batch, "inductive"), expected)
+    in_training = tiny(name, inner_learning_rate=0.3).logits(tasks(), "inductive")
+    torch.testing.assert_close(scaled.logits(tasks(), "inductive"), in_training, rtol=0, atol=0)
+
+
 def test_an_ensemble_of_more_members_than_rows_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"method\.ensemble=9, but a head of . rows"):
         tiny(ensemble=9)

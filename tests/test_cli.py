@@ -149,11 +149,13 @@ def test_help_comes_within_half_a_second_and_imports_nothing_heavy() -> None:
     )
     times = []
     for _ in range(3):
-        began = time.monotonic()
+        before = os.times()
         done = subprocess.run([sys.executable, "-c", program], cwd=SOURCES, capture_output=True, text=True)
-        times.append(time.monotonic() - began)
+        after = os.times()
+        # The processor's time, which is all that it takes on a quiet machine; other tests run beside this one.
+        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
         assert done.returncode == 0, done.stderr
-    assert min(times) < 0.5 or os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1), times
+    assert min(times) < 0.5, times
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from fewshot.model import describe_model, load_model
 from fewshot.scoring import answer
 from fewshot.stats import score
 
-SHAPES, EPISODES = (EpisodeShape(5, 1, 15), EpisodeShape(20, 1, 15)), 600
+SHAPES, EPISODES = (EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15)), 600
 
 
 def main(folder: Path) -> None:

@@ -16,7 +16,7 @@ class ProtoMAML(MAML):
     """With class means c_k the head starts at weights 2 c_k and biases -|c_k|^2 (equation 3): its logits then are,
     but for a term that all classes share, a Prototypical Network's. Meta-gradients pass through the means.
 
-    The head that the other methods of this family meta-learn is not used.
+    The head that the other methods of this family meta-learn is not used; members of an ensemble are therefore alike.
     """
 
     def start(self, images: Images, labels: Int64[Tensor, "image"], way: int) -> Weights:

@@ -10,6 +10,7 @@ WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 28, 44
 """Room around the plot for its axes and the names of its lines, in pixels."""
 NAME_WIDTH = 80
+"""Room for the name of one line, in pixels."""
 
 
 class Line(NamedTuple):

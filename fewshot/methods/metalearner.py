@@ -7,6 +7,7 @@ After Andrychowicz et al. 2016, "Learning to learn by gradient descent by gradie
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import linear, silu
 
 from fewshot.backbones.contract import Backbone
 from fewshot.method_settings import LearnedOptimizerSettings
@@ -17,41 +18,67 @@ SMALL = 1e-3
 """Gradients well above it count by their logarithm, those below by their value."""
 
 
+class MetaLearner(nn.Module):
+    """A small network, the same for every coordinate, maps its gradient, parameter and step to a direction:
+
+        exp(a + r) g + b,    a, b = network(log-scaled g, w, step / steps, e).
+
+    Layers differ in what size of step they bear, so that the network is told which tensor a coordinate belongs to: e
+    is learned for each tensor and added to the hidden units, r for each tensor and step.
+    """
+
+    def __init__(self, tensors: int, steps: int, hidden: int) -> None:
+        """`tensors` and `steps` say how many there are; everything that forms the output begins at zero."""
+        super().__init__()
+        self.steps = max(1, steps)
+        self.hidden, self.out = nn.Linear(3, hidden), nn.Linear(hidden, 2)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
+        self.tensors = nn.Parameter(torch.zeros(tensors, hidden))
+        self.factors = nn.Parameter(torch.zeros(tensors, self.steps))
+
+    def forward(
+        self, gradient: Float[Tensor, "*shape"], weight: Float[Tensor, "*shape"], tensor: int, step: int
+    ) -> Float[Tensor, "*shape"]:
+        """The direction against which each coordinate moves. A step after the last trained one is like that one."""
+        at = torch.full_like(gradient, step / self.steps)
+        inputs = torch.stack([log_scaled(gradient), weight, at], -1)
+        hidden = silu(linear(inputs, self.hidden.weight, self.hidden.bias + self.tensors[tensor]))
+        factor, offset = self.out(hidden).unbind(-1)
+        direction: Tensor = (factor + self.factors[tensor, min(step, self.steps - 1)]).exp() * gradient + offset
+        return direction
+
+
 class LearnedOptimizer(InnerLoop):
-    """A small network, the same for every coordinate, maps its gradient, parameter and step to its update:
+    """Each step of the inner loop goes `inner_learning_rate` times against the direction that a meta-learner says.
 
-        w <- w - rate (exp(a) g + b),    a, b = network(log-scaled g, w, step / steps).
-
-    Its last layer begins at zero, that is with gradient descent at `inner_learning_rate`; the outer loop trains it
-    together with the initial weights, through the unrolled inner loop. The logarithmic scale (asinh) is a smooth form
-    of the one in the appendix of Andrychowicz et al., and gradients pass through it; the network is an MLP instead of
-    an LSTM, so that its only memory is the parameter and the step.
+    It begins as gradient descent; the outer loop trains it together with the initial weights, through the unrolled
+    inner loop. The logarithmic scale (asinh) is a smooth form of the one in the appendix of Andrychowicz et al., and
+    gradients pass through it. Two deviations: the network is an MLP instead of an LSTM, so that its only memory is the
+    parameter and the step; and it knows the tensor, where Andrychowicz et al. train one optimizer for each kind of
+    layer (section 3.3) and Ravi & Larochelle one for all.
     """
 
     def __init__(self, backbone: Backbone, way: int, settings: LearnedOptimizerSettings) -> None:
         super().__init__(backbone, way, settings)
-        self.meta_learner = nn.Sequential(nn.Linear(3, settings.hidden), nn.SiLU(), nn.Linear(settings.hidden, 2))
-        for parameter in self.meta_learner[-1].parameters():
-            nn.init.zeros_(parameter)
+        adapted = [name for name in self.base() if self.adapts(name)]
+        self.meta_learner = MetaLearner(len(adapted), settings.inner_steps, settings.hidden)
 
     def tasks_at_once(self, images_of_a_task: int) -> int:
         """A quarter of what the others take: of each weight of each task the network's units are kept."""
         return max(1, super().tasks_at_once(images_of_a_task) // 4)
 
     def updater(self, tasks: int) -> Update:
+        rate = self.settings.inner_learning_rate
+
         def update(weights: Weights, gradients: Weights, step: int) -> Weights:
             with torch.autocast(next(iter(weights.values())).device.type, enabled=False):
-                return {name: self._updated(weight, gradients[name], step) for name, weight in weights.items()}
+                return {
+                    name: weight - rate * self.meta_learner(gradients[name], weight, tensor, step)
+                    for tensor, (name, weight) in enumerate(weights.items())
+                }
 
         return update
-
-    def _updated(
-        self, weight: Float[Tensor, "*shape"], gradient: Float[Tensor, "*shape"], step: int
-    ) -> Float[Tensor, "*shape"]:
-        at = torch.full_like(gradient, step / max(1, self.settings.inner_steps))
-        factor, offset = self.meta_learner(torch.stack([log_scaled(gradient), weight, at], -1)).unbind(-1)
-        moved: Tensor = weight - self.settings.inner_learning_rate * (factor.exp() * gradient + offset)
-        return moved
 
 
 def log_scaled(gradient: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -88,7 +88,7 @@ def test_gradient_reaches_every_parameter(case: str) -> None:
     unused = {
         "protomaml": ["head.weight", "head.bias"],  # its head starts from class means
         # Behind a last layer that begins at zero.
-        "metalearner": ["meta_learner.0.weight", "meta_learner.0.bias"],
+        "metalearner": ["meta_learner.tensors", "meta_learner.hidden.weight", "meta_learner.hidden.bias"],
     }
     assert missing == unused.get(case.partition(" on ")[0], [])
 

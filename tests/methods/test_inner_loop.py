@@ -1,5 +1,7 @@
 """The methods with an inner loop: meta-gradients against finite differences, and the laws they obey."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from fewshot.methods import BUILDERS, Given
 from fewshot.methods.contract import Outcome
 from fewshot.methods.inner_loop import InnerLoop, descend, last
 from fewshot.methods.mamlpp import MAMLPlusPlus
-from fewshot.methods.metalearner import LearnedOptimizer, log_scaled
+from fewshot.methods.metalearner import LearnedOptimizer, MetaLearner, log_scaled
 from fewshot.methods.metasgd import MetaSGD
 from fewshot.methods.side_by_side import flat
 
@@ -275,14 +277,38 @@ def test_the_learned_optimizer_begins_as_gradient_descent() -> None:
     maml, learned = tiny("maml", inner_steps=2), tiny("metalearner", inner_steps=2, inner_learning_rate=0.4)
     assert isinstance(learned, LearnedOptimizer)
     learned.load_state_dict({**learned.state_dict(), **maml.state_dict()})
-    last = learned.meta_learner[2]
-    nn.init.zeros_(last.weight), nn.init.zeros_(last.bias)
+    fresh = MetaLearner(tensors=2, steps=2, hidden=4)
+    gradient, weight = torch.randn(3, 5), torch.randn(3, 5)
+    torch.testing.assert_close(fresh(gradient, weight, 1, 1), gradient)
+    learned.meta_learner.load_state_dict(
+        MetaLearner(
+            len(learned.meta_learner.tensors), steps=2, hidden=learned.meta_learner.hidden.out_features
+        ).state_dict()
+    )
     torch.testing.assert_close(learned.loss(tasks()).loss, maml.loss(tasks()).loss)
-    # A factor of exp(log 2) is twice the rate.
-    last.bias.data[0] = torch.tensor(2.0).log()
+    # A factor of exp(log 2) is twice the rate, said for all coordinates or for each tensor and step.
     twice = tiny("maml", inner_steps=2, inner_learning_rate=0.8)
     twice.load_state_dict(maml.state_dict())
-    torch.testing.assert_close(learned.loss(tasks()).loss, twice.loss(tasks()).loss)
+    for place in (learned.meta_learner.out.bias.data[:1], learned.meta_learner.factors.data):
+        place.fill_(math.log(2))
+        torch.testing.assert_close(learned.loss(tasks()).loss, twice.loss(tasks()).loss)
+        place.zero_()
+
+
+def test_the_learned_optimizer_tells_tensors_and_steps_apart() -> None:
+    meta_learner = MetaLearner(tensors=2, steps=2, hidden=4)
+    gradient, weight = torch.randn(3, 5), torch.randn(3, 5)
+    with torch.no_grad():
+        meta_learner.factors[1, 1] = math.log(3)
+    torch.testing.assert_close(meta_learner(gradient, weight, 1, 1), 3 * gradient)
+    torch.testing.assert_close(meta_learner(gradient, weight, 1, 7), 3 * gradient)  # as the last step that it knows
+    for tensor, step in ((0, 0), (0, 1), (1, 0)):
+        torch.testing.assert_close(meta_learner(gradient, weight, tensor, step), gradient)
+    nn.init.ones_(meta_learner.out.weight)
+    torch.testing.assert_close(meta_learner(gradient, weight, 0, 0), meta_learner(gradient, weight, 1, 0))
+    with torch.no_grad():
+        meta_learner.tensors[0] = 1.0
+    assert (meta_learner(gradient, weight, 0, 0) - meta_learner(gradient, weight, 1, 0)).abs().min() > 1e-3
 
 
 def test_log_scale_keeps_the_sign_and_shrinks_orders_of_magnitude_to_steps() -> None:

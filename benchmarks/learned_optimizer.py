@@ -120,7 +120,7 @@ def _measured(
 ) -> dict[str, Float[np.ndarray, "episode"]]:
     """Accuracy and cross-entropy of each frozen episode, by shape and treatment of the queries."""
     method.eval()
-    found: dict[str, Float[np.ndarray, "episode"]] = {}
+    found: dict[str, np.ndarray] = {}
     for shape in SHAPES:
         drawn = dataset.frozen(subset, shape, episodes)
         size = method.tasks_at_once(drawn.rows[0].size)

@@ -88,7 +88,7 @@ def _compared(
     for key, values in ours.items():
         rate = best[key]
         found[key] = {
-            "validated": {rate: float(values[key].mean()) for rate, values in validated.items()},
+            "validated": {rate: float(measured[key].mean()) for rate, measured in validated.items()},
             "rate": rate,
             "tested": _mean(tested[rate][key]),
             "learned - descent": _mean(values - tested[rate][key]),

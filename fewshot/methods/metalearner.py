@@ -41,13 +41,14 @@ class MetaLearner(nn.Module):
         self, gradient: Float[Tensor, "*shape"], weight: Float[Tensor, "*shape"], tensor: int, step: int
     ) -> Float[Tensor, "*shape"]:
         """The direction against which each coordinate moves. A step after the last trained one is like that one."""
+        step = min(step, self.steps - 1)
         of_gradient, of_weight, of_step = self.hidden.weight.unbind(1)
         bias = self.hidden.bias + self.tensors[tensor] + of_step * (step / self.steps)
         # Units before coordinates: twice as fast as the usual order, in which so few units make short rows.
         inputs = torch.stack([log_scaled(gradient), weight]).flatten(1)
         hidden = silu(torch.addmm(bias[:, None], torch.stack([of_gradient, of_weight], 1), inputs))
         factor, offset = torch.addmm(self.out.bias[:, None], self.out.weight, hidden).view(2, *gradient.shape)
-        direction: Tensor = (factor + self.factors[tensor, min(step, self.steps - 1)]).exp() * gradient + offset
+        direction: Tensor = (factor + self.factors[tensor, step]).exp() * gradient + offset
         return direction
 
 

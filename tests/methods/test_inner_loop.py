@@ -306,6 +306,8 @@ def test_the_learned_optimizer_tells_tensors_and_steps_apart() -> None:
         torch.testing.assert_close(meta_learner(gradient, weight, tensor, step), gradient)
     nn.init.ones_(meta_learner.out.weight)
     torch.testing.assert_close(meta_learner(gradient, weight, 0, 0), meta_learner(gradient, weight, 1, 0))
+    torch.testing.assert_close(meta_learner(gradient, weight, 0, 7), meta_learner(gradient, weight, 0, 1))
+    assert (meta_learner(gradient, weight, 0, 1) - meta_learner(gradient, weight, 0, 0)).abs().max() > 1e-3
     with torch.no_grad():
         meta_learner.tensors[0] = 1.0
     assert (meta_learner(gradient, weight, 0, 0) - meta_learner(gradient, weight, 1, 0)).abs().min() > 1e-3

@@ -1,7 +1,7 @@
 """Does the meta-learner optimize better than gradient descent whose rate was tuned by hand?
 
     fewshot data prepare omniglot
-    python benchmarks/learned_optimizer.py  # about 25 minutes on 2 cores; goes on where it was stopped
+    python benchmarks/learned_optimizer.py  # about 30 minutes on 2 cores; goes on where it was stopped
 
 Both learn held-out tasks by equally many inner steps, from initial weights that were meta-learned with them on the same
 training tasks (that is, gradient descent is MAML). A second comparison leaves the learned initial weights and replaces

@@ -75,7 +75,16 @@ def test_digits_are_scikit_learns_with_bright_ink_and_a_margin(tmp_path: Path) -
     assert np.corrcoef(means.ravel(), known.images.ravel())[0, 1] > 0.97
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"1,2\n"), gzip.compress(b"x,y\n"), None])
+DAMAGED = {
+    "empty": b"",
+    "no gzip": b"no gzip",
+    "short": gzip.compress(b"1,2\n", mtime=0),
+    "letters": gzip.compress(b"x,y\n", mtime=0),
+    "absent": None,
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_table_of_digits_is_found(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "digits.csv.gz").write_bytes(content)

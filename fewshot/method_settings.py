@@ -139,12 +139,12 @@ class LearnedOptimizerSettings(InnerLoopSettings):
 
 
 class ReptileSettings(InnerLoopSettings):
-    """Reptile (Nichol et al. 2018); inner_learning_rate is Adam's."""
+    """Reptile (Nichol et al. 2018)."""
 
     name: Literal["reptile"] = "reptile"
     inner_steps: int = Field(5, ge=1, description="inner-loop steps in meta-training")
     inner_steps_test: int = Field(50, ge=0, description="inner-loop steps when a task is learned for use")
-    inner_learning_rate: float = Field(1e-3, gt=0)
+    inner_learning_rate: float = Field(0.3, gt=0)
     inner_batch: int = Field(10, ge=1, description="images of an inner step")
 
 

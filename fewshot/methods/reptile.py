@@ -12,38 +12,22 @@ from torch import Tensor
 from fewshot.data.images import EpisodeBatch
 from fewshot.method_settings import ReptileSettings
 from fewshot.methods.contract import Outcome, outcome
-from fewshot.methods.inner_loop import InnerLoop, Update, descend, last
+from fewshot.methods.inner_loop import descend, last
+from fewshot.methods.maml import MAML
 from fewshot.methods.side_by_side import Images, Weights, flat, in_parts
 
-DECAY, SMALL = 0.999, 1e-8
-"""Adam's beta_2 and epsilon."""
 
-
-class Reptile(InnerLoop):
+class Reptile(MAML):
     """The batched version (algorithm 2): the outer gradient is the initial minus the mean of the adapted weights.
 
     The paper names the use of that difference as a gradient for Adam (section 2), which is what the outer loop does.
-    The inner optimizer is Adam with beta_1 = 0 on small batches, as in the paper's experiments, and starts anew for
-    each task, where the authors' code carries its second moments on. Batches go through the images in a fixed order
-    that takes the classes in turn. Support and query images are all trained on.
+    The inner optimizer is plain gradient descent on small batches. The paper's experiments take Adam with beta_1 = 0,
+    whose second moments the authors' code carries on from task to task; started anew for each task, it would move every
+    weight by the same at first, whether the task cares for it or not, and learn far less. Batches go through the images
+    in a fixed order that takes the classes in turn. Support and query images are all trained on.
     """
 
     settings: ReptileSettings
-
-    def updater(self, tasks: int) -> Update:
-        """Adam without a first moment."""
-        squares: Weights = {}
-
-        def update(weights: Weights, gradients: Weights, step: int) -> Weights:
-            updated = {}
-            for name, weight in weights.items():
-                square = gradients[name].square()
-                squares[name] = torch.lerp(square, squares.get(name, torch.zeros_like(square)), DECAY)
-                size = (squares[name] / (1 - DECAY ** (step + 1))).sqrt() + SMALL
-                updated[name] = weight - self.settings.inner_learning_rate * gradients[name] / size
-            return updated
-
-        return update
 
     def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> Iterator[Weights]:
         start = self.start(images, labels, int(labels[-1]) + 1)

@@ -53,7 +53,7 @@ def test_anil_embeds_the_support_set_once_however_many_steps_it_takes() -> None:
     assert backbone.passes == [3 * 2, 3 * 3]
 
 
-def test_reptile_begins_each_task_with_a_new_optimizer() -> None:
+def test_reptile_learns_a_task_in_the_same_way_whatever_came_before() -> None:
     method, (first, second) = tiny("reptile", inner_learning_rate=0.01), tasks().split(1)
     alone = last(method.adapt(*flat(second.support), 3, order=0))
     list(method.adapt(*flat(first.support), 3, order=0))

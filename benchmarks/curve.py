@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 def draw(target: Path) -> None:
     """A line for each file of omniglot/; the band is the 95 % interval."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
     axes.set_prop_cycle(color=colormaps["tab20"].colors)
     axes.set_xscale("log")
@@ -31,7 +31,7 @@ def draw(target: Path) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set(xlabel="minutes of training on 2 CPU cores", ylabel="validation accuracy, %", ylim=(80, 100))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=7)
+    figure.legend(loc="outside right center", fontsize=8)
     target.parent.mkdir(exist_ok=True)
     figure.savefig(target, dpi=90)
     print(f"wrote {target}")

@@ -21,10 +21,11 @@ class Reptile(MAML):
     """The batched version (algorithm 2): the outer gradient is the initial minus the mean of the adapted weights.
 
     The paper names the use of that difference as a gradient for Adam (section 2), which is what the outer loop does.
-    The inner optimizer is plain gradient descent on small batches. The paper's experiments take Adam with beta_1 = 0,
-    whose second moments the authors' code carries on from task to task; started anew for each task, it would move every
-    weight by the same at first, whether the task cares for it or not, and learn far less. Batches go through the images
-    in a fixed order that takes the classes in turn. Support and query images are all trained on.
+    The inner optimizer is plain gradient descent on small batches, which carries nothing from task to task. The paper's
+    experiments take Adam with beta_1 = 0, whose second moments the authors' code carries on; started anew for each
+    task, it would move every weight by the same at first, whether the task cares for it or not, and learn far less.
+    Batches go through the images in a fixed order that takes the classes in turn. Support and query images are all
+    trained on.
     """
 
     settings: ReptileSettings

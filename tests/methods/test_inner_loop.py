@@ -188,7 +188,7 @@ def test_an_ensemble_averages_over_the_rows_that_the_classes_take(name: str) -> 
     assert not torch.allclose(one.logits(batch, "inductive"), turned.logits(batch, "inductive"))
 
 
-@pytest.mark.parametrize("name", ["maml", "anil"])
+@pytest.mark.parametrize("name", ["maml", "anil", "reptile"])
 def test_scaled_to_way_a_class_moves_its_row_as_far_as_in_training(name: str) -> None:
     batch = tasks(way=2)
     scaled = tiny(name, scale_to_way=True, inner_learning_rate=0.3)
@@ -361,6 +361,13 @@ def test_reptile_moves_towards_the_mean_of_the_adapted_weights() -> None:
     for name, weight in method.base().items():
         mean = (ends[0][name] + ends[1][name]) / 2
         torch.testing.assert_close(weight.grad, (weight - mean).detach())
+
+
+def test_reptile_with_all_images_in_each_batch_descends_as_maml_does() -> None:
+    images, labels = flat(tasks(number=1).support)
+    expected = last(tiny("maml", inner_learning_rate=0.3).adapt(images, labels, 3, order=1))
+    found = last(tiny("reptile", inner_learning_rate=0.3, inner_batch=len(labels)).adapt(images, labels, 3, order=0))
+    torch.testing.assert_close(found, expected)
 
 
 def test_reptile_takes_small_batches_with_classes_in_turn() -> None:

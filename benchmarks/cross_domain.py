@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from fewshot.data.splits import open_dataset
-from fewshot.evaluate import evaluate
-from fewshot.home import find_home
-from fewshot.preset import load_settings
-from fewshot.train import train
+from fewshot.evaluation.evaluate import evaluate
+from fewshot.project.paths import find_home
+from fewshot.settings.presets import load_settings
+from fewshot.training.loop import train
 
 STEPS = {"protonet": 1000, "matching": 1000, "r2d2": 1000, "metabaseline": 1000, "relation": 1000, "maml": 1000}
 TESTED = ("glyphs", "digits", "omniglot")

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fewshot.config import EpisodeShape
-from fewshot.data.images import ImageBank
+from fewshot.data.batches import ImageBank
 from fewshot.data.splits import open_dataset
-from fewshot.device import pick_device, prepare_cpu
-from fewshot.home import find_home
-from fewshot.method_settings import InnerLoopSettings
+from fewshot.evaluation.predictions import answer
+from fewshot.evaluation.stats import score
 from fewshot.methods.inner_loop import InnerLoop
 from fewshot.model import describe_model, load_model
-from fewshot.scoring import answer
-from fewshot.stats import score
+from fewshot.project.paths import find_home
+from fewshot.settings.methods import InnerLoopSettings
+from fewshot.settings.schema import EpisodeShape
+from fewshot.system.device import pick_device, prepare_cpu
 
 SHAPES, EPISODES = (EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15)), 600
 

@@ -25,19 +25,19 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from fewshot.config import EpisodeShape, Settings
-from fewshot.data.episodes import EpisodeRows
-from fewshot.data.images import ImageBank
+from fewshot.data.batches import ImageBank
+from fewshot.data.episode_sampler import EpisodeRows
 from fewshot.data.splits import Dataset, open_dataset
-from fewshot.device import pick_device, prepare_cpu
-from fewshot.home import find_home
+from fewshot.evaluation.stats import score
 from fewshot.methods import build_method
-from fewshot.methods.contract import BatchNorm, Method
+from fewshot.methods.base import BatchNorm, Method
+from fewshot.methods.task_threads import Workers
 from fewshot.model import load_model
-from fewshot.parallel import Workers
-from fewshot.preset import load_settings
-from fewshot.stats import score
-from fewshot.train import train
+from fewshot.project.paths import find_home
+from fewshot.settings.presets import load_settings
+from fewshot.settings.schema import EpisodeShape, Settings
+from fewshot.system.device import pick_device, prepare_cpu
+from fewshot.training.loop import train
 
 PRESET = "omniglot-metalearner-5w1s"
 STEPS = 600

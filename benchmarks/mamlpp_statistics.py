@@ -19,16 +19,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fewshot.config import EpisodeShape
-from fewshot.data.images import EpisodeBatch, ImageBank
+from fewshot.data.batches import EpisodeBatch, ImageBank
 from fewshot.data.splits import open_dataset
-from fewshot.device import pick_device, prepare_cpu
-from fewshot.home import find_home
+from fewshot.evaluation.stats import score
 from fewshot.methods import mamlpp
 from fewshot.methods.mamlpp import MAMLPlusPlus
-from fewshot.methods.side_by_side import Images, Weights, flat
+from fewshot.methods.stacked_tasks import Images, Weights, flat
 from fewshot.model import describe_model, load_model
-from fewshot.stats import score
+from fewshot.project.paths import find_home
+from fewshot.settings.schema import EpisodeShape
+from fewshot.system.device import pick_device, prepare_cpu
 
 EPISODES = 600
 

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fewshot.classifier import FewShotClassifier
-from fewshot.config import EpisodeShape
 from fewshot.data.splits import open_dataset
-from fewshot.home import find_home, prepare_environment
-from fewshot.registry import model_folder
+from fewshot.project.paths import find_home, prepare_environment
+from fewshot.settings.schema import EpisodeShape
+from fewshot.tracking.versions import model_folder
 
 SHOWN = 9
 """Queries of each class."""

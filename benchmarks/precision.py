@@ -18,11 +18,11 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from fewshot.data.splits import open_dataset
-from fewshot.evaluate import evaluate
-from fewshot.home import find_home
-from fewshot.preset import load_settings
-from fewshot.stats import score
-from fewshot.train import train
+from fewshot.evaluation.evaluate import evaluate
+from fewshot.evaluation.stats import score
+from fewshot.project.paths import find_home
+from fewshot.settings.presets import load_settings
+from fewshot.training.loop import train
 
 PRESET = "omniglot-protonet-5w1s-fast"
 SEEDS = (0, 1, 2)

@@ -15,10 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fewshot.files import canonical_json, read_json
-from fewshot.home import find_home
-from fewshot.preset import load_settings
-from flows.cache import last_run
+from fewshot.project.paths import find_home
+from fewshot.settings.presets import load_settings
+from fewshot.system.files import canonical_json, read_json
+from flows.plans import last_run
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "torchvision", "numpy", "prefect", "mlflow", "dvc")

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from fewshot.device import keep_freed_memory, pick_device
 from fewshot.errors import UsageError
-from fewshot.methods.contract import Head, Method
+from fewshot.methods.base import Head, Method
 from fewshot.model import describe_model, load_model
+from fewshot.system.device import keep_freed_memory, pick_device
 
 Images = np.ndarray
 """uint8 [image, channel, height, width]; checked when it comes in, because it is a user's."""

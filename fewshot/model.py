@@ -8,12 +8,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from fewshot.config import Settings, TorchvisionSettings, settings_from
-from fewshot.device import pick_precision
 from fewshot.errors import DamagedFileError
-from fewshot.files import read_json, sha256_file, write_bytes, write_json
 from fewshot.methods import build_method
-from fewshot.methods.contract import Method
+from fewshot.methods.base import Method
+from fewshot.settings.schema import Settings, TorchvisionSettings, settings_from
+from fewshot.system.device import pick_precision
+from fewshot.system.files import read_json, sha256_file, write_bytes, write_json
 
 REMEDY = "delete the folder and train again"
 

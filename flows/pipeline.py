@@ -11,16 +11,18 @@ from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from fewshot import tracking
-from fewshot.config import Settings, settings_from
 from fewshot.errors import FewshotError, PipelineError, RegistryError
-from fewshot.home import Home, find_home, prepare_environment
-from fewshot.lineage import lineage
-from fewshot.mlflow_store import aliases
-from fewshot.preset import DEFAULT_PRESET, load_settings
-from flows import cache, show, versions
-from flows.alive import NOTED, sweep
-from flows.cache import Plan, Record
+from fewshot.project.lineage import lineage
+from fewshot.project.paths import Home, find_home, prepare_environment
+from fewshot.settings.presets import DEFAULT_PRESET, load_settings
+from fewshot.settings.schema import Settings, settings_from
+from fewshot.tracking import runs as tracking
+from fewshot.tracking.store import aliases
+from flows import plans
+from flows.cli import output
+from flows.crashed_runs import NOTED, sweep
+from flows.dvc import commands as dvc
+from flows.plans import Plan, Record
 
 
 def plan_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -47,12 +49,12 @@ def prepare_data(plan: Plan, dataset: str, split: str) -> Record:
     from fewshot.data.splits import open_dataset
 
     home = find_home()
-    remark = versions.prepare(home, dataset)
+    remark = dvc.prepare(home, dataset)
     if remark:
-        show.remark(remark)
+        output.remark(remark)
     opened = open_dataset(home.data, dataset, split)
     digests = {"digest": opened.digest, "episodes_digest": opened.split.episodes_digest}
-    md5 = versions.locked(home, dataset)
+    md5 = dvc.locked(home, dataset)
     return {"dataset": dataset, "split": opened.split.name, **digests, "md5": md5, "remark": remark}
 
 
@@ -61,7 +63,7 @@ def prepare_data(plan: Plan, dataset: str, split: str) -> Record:
 def meta_train(plan: Plan, settings: dict[str, Any], data: Record) -> Record:
     """Meta-train, or find the finished training in its folder, and log a run of it."""
     from fewshot.data.splits import open_dataset
-    from fewshot.train import train
+    from fewshot.training.loop import train
     from flows.records import training_record
 
     home, chosen = find_home(), settings_from(settings)
@@ -93,10 +95,10 @@ def evaluate_model(plan: Plan, settings: dict[str, Any], data: dict[str, Record]
 @task(name="register", task_run_name="{plan.label}", cache_key_fn=plan_key, timeout_seconds=900, **STORED, **RETRIED)
 def register_model(plan: Plan, settings: dict[str, Any], training: Record, evaluation: Record) -> Record:
     """Make a model version of the evaluated weights."""
-    from fewshot.registry import register
+    from fewshot.tracking.versions import register
 
     home, chosen = find_home(), settings_from(settings)
-    md5 = versions.locked(home, chosen.data.dataset)
+    md5 = dvc.locked(home, chosen.data.dataset)
     origin = lineage(home, training["data_digest"], flow_run.id or "none", md5)
     return {"key": plan.key, **register(home, chosen, training, evaluation, origin)}
 
@@ -119,26 +121,26 @@ def pipeline(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -
     home, settings = find_home(), load_settings(preset, overrides)
     prepare_environment(home)
     for dead in tracking.sweep(home):
-        show.remark(f"run {dead} was left behind by a process that was killed; it is marked KILLED now")
+        output.remark(f"run {dead} was left behind by a process that was killed; it is marked KILLED now")
     sweep(home)
     steps = _Steps(home, settings, preset)
     data = steps.data()
     plain = settings.plain()
     main = data[settings.data.dataset]
-    training = steps.run(meta_train, cache.plan_training(home, settings, data), settings=plain, data=main)
+    training = steps.run(meta_train, plans.plan_training(home, settings, data), settings=plain, data=main)
     evaluation = steps.run(
         evaluate_model,
-        cache.plan_evaluation(home, settings, data, training),
+        plans.plan_evaluation(home, settings, data, training),
         settings=plain,
         data=data,
         training=training,
     )
     version = steps.run(
-        register_model, cache.plan_registration(home, settings, evaluation), settings=plain, training=training,
+        register_model, plans.plan_registration(home, settings, evaluation), settings=plain, training=training,
         evaluation=evaluation,
     )  # fmt: skip
     summary = steps.summary(evaluation, version)
-    create_markdown_artifact(show.markdown(summary), key="result", description=settings.run_name)
+    create_markdown_artifact(output.markdown(summary), key="result", description=settings.run_name)
     return summary
 
 
@@ -153,10 +155,10 @@ class _Steps:
 
     def data(self) -> dict[str, Record]:
         """Prepare each dataset that is read; the training data come first."""
-        wanted = cache.datasets(self._settings)
-        self._stale = versions.stale(self._home, list(wanted))
+        wanted = plans.datasets(self._settings)
+        self._stale = dvc.stale(self._home, list(wanted))
         return {
-            name: self.run(prepare_data, cache.plan_data(self._home, name, split), dataset=name, split=split)
+            name: self.run(prepare_data, plans.plan_data(self._home, name, split), dataset=name, split=split)
             for name, split in wanted.items()
         }
 
@@ -167,16 +169,16 @@ class _Steps:
         with FileLock(self._home.lock(plan.key)):
             state = step(plan, **arguments, return_state=True)
             cached = state.name == "Cached"
-            if cached and not cache.holds(self._home, plan, state.result(), self._stale):
+            if cached and not plans.holds(self._home, plan, state.result(), self._stale):
                 state = step.with_options(refresh_cache=True)(plan, **arguments, return_state=True)
                 cached = False
             record: Record = state.result()
-            cache.remember(self._home, self._preset, plan, record)
+            plans.remember(self._home, self._preset, plan, record)
         if not cached and record.get("remark"):
             self._remarks.append(record["remark"])
         self._done.append({"label": plan.label, "cached": cached, "seconds": time.monotonic() - began})
         get_run_logger().info("%s: %s", plan.label, "cached" if cached else "ran")
-        show.step(**self._done[-1])
+        output.step(**self._done[-1])
         return record
 
     def summary(self, evaluation: Record, version: Record) -> dict[str, Any]:

@@ -3,16 +3,16 @@
 from dataclasses import asdict
 from typing import Any
 
-from fewshot import tracking
-from fewshot.config import Settings
 from fewshot.data.splits import Dataset
 from fewshot.errors import DamagedFileError
-from fewshot.evaluate import Evaluation, evaluate, read_evaluation
-from fewshot.files import read_json, sha256_file
-from fewshot.home import Home
-from fewshot.lineage import lineage
-from fewshot.train import TrainResult
-from flows.cache import Plan, Record
+from fewshot.evaluation.evaluate import Evaluation, evaluate, read_evaluation
+from fewshot.project.lineage import lineage
+from fewshot.project.paths import Home
+from fewshot.settings.schema import Settings
+from fewshot.system.files import read_json, sha256_file
+from fewshot.tracking import runs as tracking
+from fewshot.training.loop import TrainResult
+from flows.plans import Plan, Record
 
 _PATHS = ("model", "history")
 

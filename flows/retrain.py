@@ -7,15 +7,15 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
-from fewshot.config import Settings, settings_from
 from fewshot.data.splits import open_dataset
-from fewshot.home import Home, find_home, prepare_environment
-from fewshot.preset import DEFAULT_PRESET, load_settings
-from fewshot.promotion import judge, markdown
-from flows.alive import NOTED
+from fewshot.project.paths import Home, find_home, prepare_environment
+from fewshot.promotion.champion import judge, markdown
+from fewshot.reporting.report_card import report_card
+from fewshot.settings.presets import DEFAULT_PRESET, load_settings
+from fewshot.settings.schema import Settings, settings_from
+from flows.crashed_runs import NOTED
 from flows.notify import notify
 from flows.pipeline import RETRIED, pipeline
-from flows.report import report_card
 
 
 # Never cached: it asks the registry, and answers at once where nothing is new.

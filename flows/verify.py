@@ -16,26 +16,27 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from fewshot.config import settings_from
 from fewshot.data.splits import Dataset, open_dataset
-from fewshot.doctor import Finding
 from fewshot.errors import DataError, FewshotError, PipelineError
-from fewshot.evaluate import evaluate
-from fewshot.files import read_json, sha256_file, write_bytes
-from fewshot.home import Home
-from fewshot.keys import code_key, lock_key
-from fewshot.registry import SETTINGS, Version, describe_version, model_folder
-from fewshot.tracking import training_curve
-from fewshot.train import TRAINING_KEYS
-from flows import show, versions
+from fewshot.evaluation.evaluate import evaluate
+from fewshot.project.doctor import Finding
+from fewshot.project.fingerprints import code_key, lock_key
+from fewshot.project.paths import Home
+from fewshot.settings.schema import settings_from
+from fewshot.system.files import read_json, sha256_file, write_bytes
+from fewshot.tracking.runs import training_curve
+from fewshot.tracking.versions import SETTINGS, Version, describe_version, model_folder
+from fewshot.training.loop import TRAINING_KEYS
+from flows.cli import output
+from flows.dvc import commands as dvc
 
 REBUILD = """
 import json, sys
 from pathlib import Path
-from fewshot.config import settings_from
+from fewshot.settings.schema import settings_from
 from fewshot.data.splits import open_dataset
-from fewshot.home import find_home
-from fewshot.train import train
+from fewshot.project.paths import find_home
+from fewshot.training.loop import train
 settings = settings_from(json.loads(Path(sys.argv[1]).read_text()))
 train(settings, open_dataset(find_home().data, settings.data.dataset, settings.data.split), Path(sys.argv[2]))
 """
@@ -72,8 +73,8 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
         dataset, data = _data(elsewhere, settings, tags)
         yield data
         write_bytes(tree / "rebuild.json", tags[SETTINGS].encode())
-        show.remark(f"training in {tree}, for as long as it took then")
-        with show.waiting("training again"):
+        output.remark(f"training in {tree}, for as long as it took then")
+        with output.waiting("training again"):
             _run(tree, "-c", REBUILD, "rebuild.json", "rebuilt")
         rebuilt = tree / "rebuilt"
         yield _weights_again(home, version, rebuilt, tags)
@@ -116,7 +117,7 @@ def _data(home: Home, settings: dict[str, Any], tags: dict[str, str]) -> tuple[D
 def _fetch_data(tree: Home, dataset: str, md5: dict[str, str]) -> None:
     """The data of the record, as DVC kept them; those that nobody kept are made again."""
     try:
-        versions.restore(tree, dataset, md5)
+        dvc.restore(tree, dataset, md5)
     except (FewshotError, KeyError):
         _git(tree, "checkout", "dvc.lock")
         _run(tree.project, "-m", "flows.cli", "data", "prepare", dataset)
@@ -139,7 +140,7 @@ def _work_tree(home: Home, version: Version) -> Iterator[tuple[Path, Finding]]:
     try:
         _run(tree, "-m", "dvc", "config", "--local", "cache.dir", str(home.project / ".dvc" / "cache"))
         _run(tree, "-m", "dvc", "config", "--local", "remote.local.url", str(home.state / "dvc-remote"))
-        same = code_key("fewshot.train", tree) == version.tags["fewshot.code_key"]
+        same = code_key("fewshot.training.loop", tree) == version.tags["fewshot.code_key"]
         state = f"commit {commit[:12]}" + (", with changes that were not committed" if dirty else "")
         text = state if same else f"{state}: what trained this version is not what that commit holds"
         yield tree, Finding("code", same, text)

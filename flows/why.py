@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fewshot.config import Settings
 from fewshot.errors import unknown
-from fewshot.home import Home
-from fewshot.preset import load_settings
-from flows import cache, versions
-from flows.cache import Plan, Record
+from fewshot.project.paths import Home
+from fewshot.settings.presets import load_settings
+from fewshot.settings.schema import Settings
+from flows import plans
+from flows.dvc import commands as dvc
+from flows.plans import Plan, Record
 
 STEPS = ("prepare", "train", "evaluate", "register")
 """What a user may ask for; "train" is the step called meta-train."""
@@ -29,11 +30,11 @@ def why(home: Home, preset: str, overrides: list[str] | None = None, step: str |
     """A verdict for each step of a preset with these settings, in the order of the pipeline; or for one step alone."""
     if step is not None and step not in STEPS:
         raise unknown("step", step, STEPS)
-    settings, last = load_settings(preset, overrides), cache.last_run(home, preset)
-    plans = _plans(home, settings, {label: done["record"] for label, done in last.items()})
-    stale = versions.stale(home, [label.removeprefix("prepare ") for label in plans if label.startswith("prepare ")])
+    settings, last = load_settings(preset, overrides), plans.last_run(home, preset)
+    planned = _plans(home, settings, {label: done["record"] for label, done in last.items()})
+    stale = dvc.stale(home, [label.removeprefix("prepare ") for label in planned if label.startswith("prepare ")])
     verdicts: list[Verdict] = []
-    for label, plan in plans.items():
+    for label, plan in planned.items():
         feeding = [verdict for verdict in verdicts if _feeds(verdict.label, label, settings.data.dataset)]
         before = next((verdict.label for verdict in feeding if verdict.reasons), None)
         verdicts.append(_verdict(home, label, plan, last.get(label), stale, before))
@@ -58,16 +59,16 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def _plans(home: Home, settings: Settings, records: dict[str, Record]) -> dict[str, Plan | None]:
     """The plan of each step from the records of the last run; None where one that it needs is missing."""
-    wanted = cache.datasets(settings)
-    plans: dict[str, Plan | None] = {}
+    wanted = plans.datasets(settings)
+    found: dict[str, Plan | None] = {}
     for name, split in wanted.items():
-        plans[f"prepare {name}"] = cache.plan_data(home, name, split)
+        found[f"prepare {name}"] = plans.plan_data(home, name, split)
     data = {name: records.get(f"prepare {name}", {"digest": "not prepared"}) for name in wanted}
     training, evaluation = records.get("meta-train"), records.get("evaluate")
-    plans["meta-train"] = cache.plan_training(home, settings, data)
-    plans["evaluate"] = cache.plan_evaluation(home, settings, data, training) if training else None
-    plans["register"] = cache.plan_registration(home, settings, evaluation) if evaluation else None
-    return plans
+    found["meta-train"] = plans.plan_training(home, settings, data)
+    found["evaluate"] = plans.plan_evaluation(home, settings, data, training) if training else None
+    found["register"] = plans.plan_registration(home, settings, evaluation) if evaluation else None
+    return found
 
 
 def _verdict(
@@ -76,10 +77,10 @@ def _verdict(
     if plan is None or last is None:
         return Verdict(label, ("it has not run for this preset yet",))
     reasons = differences(last["ingredients"], plan.ingredients)
-    stored = bool(reasons) and before is None and cache.is_stored(home, plan)
-    if not reasons and not cache.is_stored(home, plan):
+    stored = bool(reasons) and before is None and plans.is_stored(home, plan)
+    if not reasons and not plans.is_stored(home, plan):
         reasons.append("its stored result was deleted")
-    elif not reasons and not cache.holds(home, plan, last["record"], stale):
+    elif not reasons and not plans.holds(home, plan, last["record"], stale):
         dataset = last["record"].get("dataset")
         gone = "what it made was deleted or changed (a file, an MLflow run, a model version)"
         reasons.append(stale.get(dataset) or gone)

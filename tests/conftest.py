@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 
-from fewshot.home import Home, environment, prepare_environment
+from fewshot.project.paths import Home, environment, prepare_environment
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from test_train import toy_settings
-from toy_data import toy_dataset
+from toy_data import toy_dataset, toy_settings
 
 from fewshot.classifier import FewShotClassifier
 from fewshot.data.splits import Dataset
 from fewshot.errors import UsageError
-from fewshot.train import train
+from fewshot.training.loop import train
 
 
 @pytest.fixture(scope="module")

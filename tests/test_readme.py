@@ -28,8 +28,8 @@ def test_it_is_short() -> None:
 
 @pytest.mark.parametrize("command", [words for words in COMMANDS if words[0] == "fewshot"], ids=" ".join)
 def test_each_fewshot_command_is_understood(command: list[str]) -> None:
-    from fewshot.preset import load_settings
-    from flows.cli import app
+    from fewshot.settings.presets import load_settings
+    from flows.cli.app import app
 
     group: click.Command = typer.main.get_command(app)
     words = command[1:]

@@ -4,10 +4,25 @@ from pathlib import Path
 
 import numpy as np
 
-from fewshot.config import EpisodeShape
-from fewshot.data.episodes import EpisodeSource, write_frozen
+from fewshot.data.episode_sampler import EpisodeSource, write_frozen
 from fewshot.data.pack import write_pack
 from fewshot.data.splits import Dataset, Split, class_table, episodes_path, split_path, write_split
+from fewshot.settings.schema import EpisodeShape, Settings, settings_from
+
+TOY = {
+    "threads": 1,
+    "backbone": {"form": "strided", "channels": 4},
+    "train": {
+        "episode": "4w1s3q",
+        "tasks": 2,
+        "steps": 40,
+        "validate_every": 15,
+        "validation": "3w1s4q",
+        "validation_episodes": 20,
+        "checkpoint_every": 5,
+    },
+    "evaluate": {"shapes": ["3w1s4q"], "episodes": 40},
+}
 
 SHAPES = (EpisodeShape(3, 1, 4), EpisodeShape(3, 2, 4))
 
@@ -41,3 +56,7 @@ def _bar(name: int, size: int, numbers: np.random.Generator) -> np.ndarray:
     distance = np.abs(columns * np.sin(angle) - rows * np.cos(angle))
     ink = np.clip(1.5 - distance, 0, 1) * 220 + 20 * numbers.random((size, size))
     return ink.astype(np.uint8)[None]
+
+
+def toy_settings(method: str = "protonet", **train_settings: object) -> Settings:
+    return settings_from(TOY | {"method": {"name": method}, "train": TOY["train"] | train_settings})  # type: ignore[operator]

@@ -8,12 +8,12 @@ from statistics import median
 import numpy as np
 
 from benchmarks.scaling.conditions import Conditions, Values, memory_mb
-from fewshot.config import EpisodeShape
-from fewshot.data.episodes import ClassTable, EpisodeSource
-from fewshot.data.images import ImageBank
+from fewshot.data.batches import ImageBank
+from fewshot.data.episode_sampler import ClassTable, EpisodeSource
 from fewshot.data.pack import Item, open_pack, write_pack
 from fewshot.data.splits import class_table
-from fewshot.device import pick_device, prepare_cpu
+from fewshot.settings.schema import EpisodeShape
+from fewshot.system.device import pick_device, prepare_cpu
 
 SHAPE = EpisodeShape(20, 5, 5)
 CLASSES = 1000

@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.scaling.conditions import Conditions
 from benchmarks.scaling.curves import CURVES
 from benchmarks.scaling.report import Points, laws_of, picture, table
-from fewshot.progress import report_progress
+from fewshot.system.progress import report_progress
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"

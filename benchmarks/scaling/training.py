@@ -7,12 +7,12 @@ from statistics import median
 import numpy as np
 
 from benchmarks.scaling.conditions import Conditions, Values, memory_mb
-from fewshot.data.episodes import ClassTable, EpisodeSource
-from fewshot.data.images import ImageBank
-from fewshot.device import pick_device, pick_precision, prepare_cpu
+from fewshot.data.batches import ImageBank
+from fewshot.data.episode_sampler import ClassTable, EpisodeSource
 from fewshot.methods import build_method
-from fewshot.preset import load_settings
-from fewshot.step import OuterStep
+from fewshot.settings.presets import load_settings
+from fewshot.system.device import pick_device, pick_precision, prepare_cpu
+from fewshot.training.outer_step import OuterStep
 
 _CLASSES, _IMAGES_OF_CLASS = 200, 20
 _WARM_UP, _STEPS = 2, 5

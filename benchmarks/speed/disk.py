@@ -16,15 +16,15 @@ import yaml
 
 from benchmarks.speed.cases import FROM_ARCHIVE, Case
 from benchmarks.speed.ours import CPU, method_of, settings_of
-from fewshot.config import EpisodeShape
 from fewshot.data import prepare as stages
-from fewshot.data.download import MIRROR
-from fewshot.data.episodes import EpisodeSource
-from fewshot.data.images import ImageBank
+from fewshot.data.batches import ImageBank
+from fewshot.data.episode_sampler import EpisodeSource
 from fewshot.data.sources import omniglot
 from fewshot.data.splits import open_dataset
-from fewshot.home import find_home
-from fewshot.step import OuterStep
+from fewshot.project.paths import find_home
+from fewshot.settings.schema import EpisodeShape
+from fewshot.system.download import MIRROR
+from fewshot.training.outer_step import OuterStep
 
 SPLIT = "background"
 CHECKED_EPISODES = 20

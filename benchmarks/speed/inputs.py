@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.cases import CHANNELS, IMAGE_SHAPE, Case
-from fewshot.config import EpisodeShape
-from fewshot.data.episodes import ClassTable, EpisodeRows, EpisodeSource
+from fewshot.data.episode_sampler import ClassTable, EpisodeRows, EpisodeSource
+from fewshot.settings.schema import EpisodeShape
 
 CLASSES, IMAGES_OF_CLASS = 1692, 20
 """The size of the test part of Omniglot's Vinyals split: how often episodes meet an image again depends on it."""

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.speed.cases import MODULES
-from fewshot.progress import report_progress
+from fewshot.system.progress import report_progress
 
 QUIET = 0.5
 """Largest load average per core at which times can be believed."""

@@ -9,13 +9,13 @@ from torch.nn.functional import cross_entropy
 from benchmarks.speed.cases import IMAGE_SHAPE, OURS_FLOAT32, Case
 from benchmarks.speed.inputs import draw, make_images, make_tasks, make_weights
 from fewshot.classifier import FewShotClassifier
-from fewshot.config import Settings, settings_from
-from fewshot.data.images import EpisodeBatch, ImageBank
-from fewshot.device import pick_precision
+from fewshot.data.batches import EpisodeBatch, ImageBank
+from fewshot.evaluation.predictions import answer
 from fewshot.methods import build_method
-from fewshot.methods.contract import Method
-from fewshot.scoring import answer
-from fewshot.step import OuterStep
+from fewshot.methods.base import Method
+from fewshot.settings.schema import Settings, settings_from
+from fewshot.system.device import pick_precision
+from fewshot.training.outer_step import OuterStep
 
 CPU = torch.device("cpu")
 
@@ -47,7 +47,7 @@ class OursStep:
 
 
 class OursEvaluation:
-    """`fewshot.scoring.answer`, which is what `fewshot evaluate` calls."""
+    """`fewshot.evaluation.predictions.answer`, which is what `fewshot evaluate` calls."""
 
     def __init__(self, case: Case, contestant: str) -> None:
         self.method = method_of(case, settings_of(case, contestant))

@@ -30,7 +30,7 @@ from benchmarks.speed.disk import archives
 from benchmarks.speed.machine import QUIET, cores, describe_machine, describe_versions, wait_until_quiet
 from benchmarks.speed.process import WorkerProcess
 from benchmarks.speed.report import Record, record, targets_table, times_table
-from fewshot.progress import report_progress
+from fewshot.system.progress import report_progress
 
 RESULTS = Path(__file__).parent / "results"
 HOW = (

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.cases import CASES, CHANNELS, Case
 from benchmarks.speed.reference import PlainMAMLStep, PlainProtoNetStep
-from fewshot.device import pick_precision, prepare_cpu
+from fewshot.system.device import pick_precision, prepare_cpu
 
 SIDE = 2048
 CONVOLVED = (360, CHANNELS, 14, 14)

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.speed.cases import CASES, MODULES, Case
 from benchmarks.speed.contestants import Contestant, build
-from fewshot.device import prepare_cpu
+from fewshot.system.device import prepare_cpu
 
 
 def main() -> None:

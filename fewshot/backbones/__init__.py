@@ -1,7 +1,7 @@
-"""Networks that turn an image into an embedding, behind the contract in `fewshot.backbones.contract`."""
+"""Networks that turn an image into an embedding, behind the contract in `fewshot.backbones.base`."""
 
-from fewshot.backbones.contract import Backbone
-from fewshot.config import BackboneSettings, Conv4Settings, ResNet12Settings
+from fewshot.backbones.base import Backbone
+from fewshot.settings.schema import BackboneSettings, Conv4Settings, ResNet12Settings
 
 
 def build_backbone(settings: BackboneSettings, image_shape: tuple[int, int, int]) -> Backbone:

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fewshot.backbones.contract import Backbone
-from fewshot.backbones.image_block import image_block
-from fewshot.backbones.layers import BatchNorm, Convolution
-from fewshot.config import Conv4Settings
+from fewshot.backbones.base import Backbone
+from fewshot.backbones.fast.first_block import image_block
+from fewshot.backbones.fast.grouped_layers import BatchNorm, Convolution
 from fewshot.errors import UsageError
+from fewshot.settings.schema import Conv4Settings
 
 POOLED = {"pool": 4, "relation": 2, "strided": 0}
 """How many blocks, counted from the first, end with max-pooling, by form."""

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, max_pool2d
 
-from fewshot.backbones.contract import Backbone
-from fewshot.config import ResNet12Settings
+from fewshot.backbones.base import Backbone
 from fewshot.errors import UsageError
+from fewshot.settings.schema import ResNet12Settings
 
 SLOPE = 0.1
 """Of leaky ReLU below zero."""

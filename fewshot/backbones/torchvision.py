@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import interpolate
 
-from fewshot.backbones.contract import Backbone
-from fewshot.config import TorchvisionSettings
-from fewshot.data.download import fetch_file
+from fewshot.backbones.base import Backbone
 from fewshot.errors import DamagedFileError, UsageError, unknown
-from fewshot.files import sha256_file
+from fewshot.settings.schema import TorchvisionSettings
+from fewshot.system.download import fetch_file
+from fewshot.system.files import sha256_file
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's channels, which the published weights expect to be normalised by."""

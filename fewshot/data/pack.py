@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from fewshot.errors import DamagedFileError, DataError
-from fewshot.files import read_json, sha256_file, write_atomically, write_json
+from fewshot.system.files import read_json, sha256_file, write_atomically, write_json
 
 Item = tuple[str, str, str, np.ndarray]
 """(class, group, name of the source file, image); an image is uint8 [channel, height, width], which packing checks."""

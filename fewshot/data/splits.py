@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from fewshot.config import SPLITS, EpisodeShape
-from fewshot.data.episodes import ClassTable, EpisodeRows, frozen_shapes, read_frozen
+from fewshot.data.episode_sampler import ClassTable, EpisodeRows, frozen_shapes, read_frozen
 from fewshot.data.pack import Pack, PackedClass, open_pack
 from fewshot.errors import DamagedFileError, DataError, unknown
-from fewshot.files import read_json, sha256_json, write_json
+from fewshot.settings.schema import SPLITS, EpisodeShape
+from fewshot.system.files import read_json, sha256_json, write_json
 
 PARTS = ("train", "val", "gate", "test")
 

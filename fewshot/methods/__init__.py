@@ -1,4 +1,4 @@
-"""Meta-learners, one a file, behind the contract in `fewshot.methods.contract`."""
+"""Meta-learners, one a file, behind the contract in `fewshot.methods.base`."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,16 +6,15 @@ from typing import Any, NamedTuple
 import torch
 
 from fewshot.backbones import build_backbone
-from fewshot.backbones.contract import Backbone
-from fewshot.config import Settings
+from fewshot.backbones.base import Backbone
 from fewshot.methods.anil import ANIL
+from fewshot.methods.base import Method
 from fewshot.methods.baseline import Baseline, BaselinePlusPlus
-from fewshot.methods.contract import Method
+from fewshot.methods.learned_optimizer import LearnedOptimizer
 from fewshot.methods.maml import MAML
 from fewshot.methods.mamlpp import MAMLPlusPlus
 from fewshot.methods.matching import Matching
 from fewshot.methods.metabaseline import MetaBaseline
-from fewshot.methods.metalearner import LearnedOptimizer
 from fewshot.methods.metaoptnet import MetaOptNet
 from fewshot.methods.metasgd import MetaSGD
 from fewshot.methods.protomaml import ProtoMAML
@@ -25,6 +24,7 @@ from fewshot.methods.relation import Relation
 from fewshot.methods.reptile import Reptile
 from fewshot.methods.simpleshot import SimpleShot
 from fewshot.randomness import torch_seed
+from fewshot.settings.schema import Settings
 
 
 class Given(NamedTuple):
@@ -59,7 +59,7 @@ BUILDERS: dict[str, Callable[[Given], Method]] = {
     "metalearner": lambda given: LearnedOptimizer(given.backbone, given.way, given.settings),
     "reptile": lambda given: Reptile(given.backbone, given.way, given.settings),
 }
-"""By the names of `fewshot.method_settings`."""
+"""By the names of `fewshot.settings.methods`."""
 
 
 def build_method(settings: Settings, image_shape: tuple[int, int, int], classes: int = 1) -> Method:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fewshot.methods.inner_loop import descend
 from fewshot.methods.maml import MAML
-from fewshot.methods.side_by_side import Images, Weights, linear
+from fewshot.methods.stacked_tasks import Images, Weights, linear
 
 
 class ANIL(MAML):

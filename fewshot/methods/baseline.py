@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fewshot.backbones.contract import Backbone
-from fewshot.method_settings import FineTuneSettings
-from fewshot.methods.contract import one_hot
-from fewshot.methods.pretrained import Pretrained
+from fewshot.backbones.base import Backbone
+from fewshot.methods.base import one_hot
+from fewshot.methods.supervised import Pretrained
+from fewshot.settings.methods import FineTuneSettings
 
 COSINE_SCALE = 10.0
 """What cosines are multiplied with to be logits."""

@@ -13,13 +13,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fewshot.backbones.contract import Backbone
-from fewshot.backbones.layers import computes_groups
-from fewshot.data.images import EpisodeBatch
+from fewshot.backbones.base import Backbone
+from fewshot.backbones.fast.grouped_layers import computes_groups
+from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
-from fewshot.method_settings import InnerLoopSettings
-from fewshot.methods.contract import BatchNorm, Head, Method, Outcome, Support, labels_of, outcome
-from fewshot.methods.side_by_side import Images, Weights, averaged, flat, in_parts, linear, loss_of_tasks
+from fewshot.methods.base import BatchNorm, Head, Method, Outcome, Support, labels_of, outcome
+from fewshot.methods.stacked_tasks import Images, Weights, averaged, flat, in_parts, linear, loss_of_tasks
+from fewshot.settings.methods import InnerLoopSettings
 
 Update = Callable[[Weights, Weights, int], Weights]
 """(weights, gradients of the same names, step counted from 0) -> the weights after that step."""
@@ -41,7 +41,7 @@ class InnerLoop(Method):
     adapted network depends on it. At test a task may be learned `method.ensemble` times, the rows moved on each time,
     and the probabilities averaged (Ye & Chao 2022, "How to train your MAML to excel in few-shot classification").
 
-    Tasks are learned side by side, as channel groups of one network: see `fewshot.backbones.layers`.
+    Tasks are learned side by side, as channel groups of one network: see `fewshot.backbones.fast.grouped_layers`.
     """
 
     def __init__(self, backbone: Backbone, way: int, settings: InnerLoopSettings) -> None:

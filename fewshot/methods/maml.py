@@ -6,7 +6,7 @@ Learns initial weights from which a few gradient steps on a task's support set m
 import torch
 
 from fewshot.methods.inner_loop import InnerLoop, Update
-from fewshot.methods.side_by_side import Weights
+from fewshot.methods.stacked_tasks import Weights
 
 
 class MAML(InnerLoop):

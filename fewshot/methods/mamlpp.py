@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from fewshot.backbones.contract import Backbone
-from fewshot.data.images import EpisodeBatch
+from fewshot.backbones.base import Backbone
+from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
-from fewshot.method_settings import MAMLPlusPlusSettings
-from fewshot.methods.contract import BatchNorm, Outcome, outcome
+from fewshot.methods.base import BatchNorm, Outcome, outcome
 from fewshot.methods.inner_loop import InnerLoop, Update
-from fewshot.methods.side_by_side import Images, Weights, flat, in_parts
+from fewshot.methods.stacked_tasks import Images, Weights, flat, in_parts
+from fewshot.settings.methods import MAMLPlusPlusSettings
 
 MOMENTUM = 0.1
 """How much of a batch's statistics goes into the running ones."""

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fewshot.backbones.contract import Backbone
-from fewshot.method_settings import MatchingSettings
-from fewshot.methods.contract import EmbeddingMethod, one_hot
+from fewshot.backbones.base import Backbone
+from fewshot.methods.base import EmbeddingMethod, one_hot
 from fewshot.methods.learned_factor import LearnedFactor
+from fewshot.settings.methods import MatchingSettings
 
 START_SCALE = 10.0
 """The temperature's inverse before training. Without it cosines span 2 at most, too little to tell 20 classes apart."""

@@ -6,12 +6,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fewshot.backbones.contract import Backbone
-from fewshot.data.images import EpisodeBatch
-from fewshot.method_settings import MetaBaselineSettings
-from fewshot.methods.contract import EmbeddingMethod, Outcome, class_means
+from fewshot.backbones.base import Backbone
+from fewshot.data.batches import EpisodeBatch
+from fewshot.methods.base import EmbeddingMethod, Outcome, class_means
 from fewshot.methods.learned_factor import LearnedFactor
-from fewshot.methods.pretrained import Pretrained
+from fewshot.methods.supervised import Pretrained
+from fewshot.settings.methods import MetaBaselineSettings
 
 START_SCALE = 10.0
 """What cosines are multiplied with to be logits, before training."""

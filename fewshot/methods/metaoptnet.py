@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fewshot.backbones.contract import Backbone
-from fewshot.method_settings import MetaOptNetSettings
-from fewshot.methods.contract import EmbeddingMethod, one_hot
+from fewshot.backbones.base import Backbone
+from fewshot.methods.base import EmbeddingMethod, one_hot
 from fewshot.methods.learned_factor import LearnedFactor
+from fewshot.settings.methods import MetaOptNetSettings
 
 Kernel = Float[Tensor, "task image image"]
 Dual = Float[Tensor, "task image way"]

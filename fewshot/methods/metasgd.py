@@ -6,10 +6,10 @@ Learns, besides the initial weights, a learning rate for every single weight.
 import torch
 from torch import nn
 
-from fewshot.backbones.contract import Backbone
-from fewshot.method_settings import MetaSGDSettings
+from fewshot.backbones.base import Backbone
 from fewshot.methods.inner_loop import InnerLoop, Update
-from fewshot.methods.side_by_side import Weights
+from fewshot.methods.stacked_tasks import Weights
+from fewshot.settings.methods import MetaSGDSettings
 
 
 class MetaSGD(InnerLoop):

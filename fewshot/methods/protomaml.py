@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from fewshot.methods.contract import full_precision
+from fewshot.methods.base import full_precision
 from fewshot.methods.maml import MAML
-from fewshot.methods.side_by_side import Images, Weights
+from fewshot.methods.stacked_tasks import Images, Weights
 
 
 class ProtoMAML(MAML):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from fewshot.methods.contract import EmbeddingMethod, class_means
+from fewshot.methods.base import EmbeddingMethod, class_means
 
 
 class ProtoNet(EmbeddingMethod):

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fewshot.backbones.contract import Backbone
-from fewshot.methods.contract import EmbeddingMethod, one_hot
+from fewshot.backbones.base import Backbone
+from fewshot.methods.base import EmbeddingMethod, one_hot
 from fewshot.methods.learned_factor import LearnedFactor
 
 START_PENALTY, START_SCALE = 10.0, 10.0

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d, mse_loss, one_hot
 
-from fewshot.backbones.contract import Backbone
-from fewshot.backbones.layers import BatchNorm
-from fewshot.data.images import EpisodeBatch
-from fewshot.method_settings import RelationSettings
-from fewshot.methods.contract import EmbeddingMethod, Outcome, full_precision
+from fewshot.backbones.base import Backbone
+from fewshot.backbones.fast.grouped_layers import BatchNorm
+from fewshot.data.batches import EpisodeBatch
+from fewshot.methods.base import EmbeddingMethod, Outcome, full_precision
+from fewshot.settings.methods import RelationSettings
 
 
 class Relation(EmbeddingMethod):

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from fewshot.data.images import EpisodeBatch
-from fewshot.method_settings import ReptileSettings
-from fewshot.methods.contract import Outcome, outcome
+from fewshot.data.batches import EpisodeBatch
+from fewshot.methods.base import Outcome, outcome
 from fewshot.methods.inner_loop import descend, last
 from fewshot.methods.maml import MAML
-from fewshot.methods.side_by_side import Images, Weights, flat, in_parts
+from fewshot.methods.stacked_tasks import Images, Weights, flat, in_parts
+from fewshot.settings.methods import ReptileSettings
 
 
 class Reptile(MAML):

@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fewshot.backbones.contract import Backbone
-from fewshot.method_settings import SimpleShotSettings
-from fewshot.methods.contract import class_means
-from fewshot.methods.pretrained import Pretrained
+from fewshot.backbones.base import Backbone
+from fewshot.methods.base import class_means
+from fewshot.methods.supervised import Pretrained
+from fewshot.settings.methods import SimpleShotSettings
 
 
 class SimpleShot(Pretrained):

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from fewshot.backbones.conv4 import Conv4
-from fewshot.config import Conv4Settings
 from fewshot.errors import UsageError
+from fewshot.settings.schema import Conv4Settings
 
 
 @pytest.mark.parametrize(

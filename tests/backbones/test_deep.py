@@ -11,11 +11,11 @@ import torchvision
 
 from fewshot.backbones import build_backbone
 from fewshot.backbones.resnet12 import DropBlock
-from fewshot.config import ResNet12Settings, TorchvisionSettings, settings_from
-from fewshot.data.images import EpisodeBatch
+from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import DataError, UsageError
-from fewshot.files import sha256_file
 from fewshot.methods import build_method
+from fewshot.settings.schema import ResNet12Settings, TorchvisionSettings, settings_from
+from fewshot.system.files import sha256_file
 
 
 @pytest.mark.parametrize("image_shape", [(1, 28, 28), (3, 84, 84), (3, 16, 40)])

@@ -31,7 +31,7 @@ from benchmarks.speed.paired import Ratio, paired_ratio, percentile
 from benchmarks.speed.process import WorkerProcess
 from benchmarks.speed.reference import PlainMAMLStep
 from benchmarks.speed.report import record, targets_table, times_table
-from fewshot.data.images import EpisodeBatch
+from fewshot.data.batches import EpisodeBatch
 
 CASE = replace(CASES["maml-strided"], rounds=6, contestants=(OURS, OURS_FLOAT32, "torchopt", "higher"))
 NUMBERS = {"loss": 1.0, "gradient norm": 2.0}

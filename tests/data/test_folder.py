@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewshot.config import EpisodeShape
 from fewshot.data import prepare
 from fewshot.data.pack import PackedClass, open_pack, source_names
 from fewshot.data.sources import folder
 from fewshot.data.sources.folder import FolderOptions, changes, classes_in
 from fewshot.data.splits import make_parts, open_dataset
 from fewshot.errors import DamagedFileError, DataError, UsageError
+from fewshot.settings.schema import EpisodeShape
 
 
 def draw(place: Path, shade: int, size: tuple[int, int] = (12, 12)) -> None:

@@ -12,10 +12,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from fewshot.data import prepare
-from fewshot.data.download import MIRROR
 from fewshot.data.pack import open_pack, source_names
 from fewshot.data.sources import digits, omniglot
 from fewshot.errors import DamagedFileError, DataError, UsageError
+from fewshot.system.download import MIRROR
 
 NAMES = ("Greek/character01", "Greek/character02")
 

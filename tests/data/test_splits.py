@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewshot.config import SPLITS, EpisodeShape
 from fewshot.data import prepare
 from fewshot.data.pack import PackedClass, open_pack, write_pack
 from fewshot.data.sources import SOURCES, omniglot
@@ -23,6 +22,7 @@ from fewshot.data.splits import (
     write_split,
 )
 from fewshot.errors import DamagedFileError, DataError, UsageError
+from fewshot.settings.schema import SPLITS, EpisodeShape
 
 SHAPE = EpisodeShape(5, 1, 15)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.__main__ import main
-from fewshot.config import EpisodeShape
+from fewshot.data.__main__ import main
 from fewshot.data.splits import open_dataset
+from fewshot.settings.schema import EpisodeShape
 
 PARAMS = "frozen: {digits: {seed: 0, episodes: 7, shapes: {test: [5w1s15q]}}}"
 

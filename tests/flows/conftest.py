@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from project_copy import copy_project, link
 
-from fewshot.home import Home, environment, prepare_environment
+from fewshot.project.paths import Home, environment, prepare_environment
 
 Place = tuple[str, Path]
 """The address of a Prefect server and an empty MLflow database, shared by the tests."""
@@ -18,25 +18,25 @@ Place = tuple[str, Path]
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose glyphs are prepared. Copy it before changing anything."""
-    from flows import versions
+    from flows.dvc import commands as dvc
 
     project = tmp_path_factory.mktemp("template")
     copy_project(project)
-    versions.prepare(Home(project, tmp_path_factory.mktemp("template-state")), "glyphs")
+    dvc.prepare(Home(project, tmp_path_factory.mktemp("template-state")), "glyphs")
     return project
 
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """What takes seconds to start, once for the session."""
-    from flows import embedded
+    from flows.servers import ephemeral_prefect
 
     folder = tmp_path_factory.mktemp("servers")
     home = Home(folder, folder / "state")
     with pytest.MonkeyPatch.context() as patch:
         _set_environment(home, patch)
-        with embedded.prefect_api(home) as ready:
-            from fewshot.mlflow_store import connect
+        with ephemeral_prefect.prefect_api(home) as ready:
+            from fewshot.tracking.store import connect
 
             connect(home)
             ready()

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from project_copy import command, ended
 
-from fewshot.home import Home
+from fewshot.project.paths import Home
 
 
 def draw(folder: Path, name: str, images: range) -> None:

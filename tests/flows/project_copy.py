@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fewshot.home import Home
-from fewshot.keys import SOURCES
+from fewshot.project.fingerprints import SOURCES
+from fewshot.project.paths import Home
 
 TINY = [
     "train.steps=4",

@@ -9,11 +9,11 @@ import pytest
 from project_copy import TINY, ended, python, run_tiny, wait_for
 
 from fewshot.data.splits import open_dataset
-from fewshot.files import sha256_file
-from fewshot.home import Home
-from fewshot.preset import load_settings
-from fewshot.train import train
-from flows import versions
+from fewshot.project.paths import Home
+from fewshot.settings.presets import load_settings
+from fewshot.system.files import sha256_file
+from fewshot.training.loop import train
+from flows.dvc import commands as dvc
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -48,12 +48,12 @@ def in_cache(home: Home, path: str) -> Path:
     """The object of DVC's cache that holds data/glyphs/pack/images.npy and such."""
     folder, _, name = path.rpartition("/")
     objects = home.project / ".dvc" / "cache" / "files" / "md5"
-    md5 = versions.locked(home, "glyphs")[folder]
+    md5 = dvc.locked(home, "glyphs")[folder]
     listed = {entry["relpath"]: entry["md5"] for entry in json.loads((objects / md5[:2] / md5[2:]).read_text())}
     return objects / listed[name][:2] / listed[name][2:]
 
 
-def dvc(home: Home, *arguments: str) -> None:
+def dvc_command(home: Home, *arguments: str) -> None:
     status, text = ended(python(home, "-m", "dvc", *arguments))
     assert status == 0, text
 
@@ -62,22 +62,22 @@ def dvc(home: Home, *arguments: str) -> None:
 def test_lost_and_damaged_objects_of_the_cache_come_from_the_remote_or_are_made_again(own_home: Home) -> None:
     packed, pack = "data/glyphs/pack/images.npy", own_home.data / "glyphs" / "pack"
     good = sha256_file(own_home.project / packed)
-    dvc(own_home, "push", "split@glyphs", "pack@glyphs", "download@glyphs")
+    dvc_command(own_home, "push", "split@glyphs", "pack@glyphs", "download@glyphs")
 
     own(in_cache(own_home, packed))
     flip(in_cache(own_home, packed))
     shutil.rmtree(pack)
     made = (own_home.data / "glyphs" / "split" / "scripts.json").stat().st_mtime_ns
-    remark = versions.prepare(own_home, "glyphs")
+    remark = dvc.prepare(own_home, "glyphs")
     assert "glyphs: damaged, deleted and fetched or made again: .dvc/cache/files/md5/" in remark
     assert sha256_file(own_home.project / packed) == good == sha256_file(in_cache(own_home, packed))
 
     in_cache(own_home, packed).unlink()
     shutil.rmtree(pack)
-    assert versions.prepare(own_home, "glyphs") == ""
+    assert dvc.prepare(own_home, "glyphs") == ""
     assert sha256_file(own_home.project / packed) == good == sha256_file(in_cache(own_home, packed))
     assert (own_home.data / "glyphs" / "split" / "scripts.json").stat().st_mtime_ns == made, "nothing was made again"
-    assert versions.stale(own_home, ["glyphs"]) == {}
+    assert dvc.stale(own_home, ["glyphs"]) == {}
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_a_bit_that_flipped_in_the_data_is_found_and_healed_by_the_pipeline(own_
     assert status == 0, text
     good = sha256_file(packed)
     flip(packed)
-    assert versions.stale(own_home, ["glyphs"]) == {}, "DVC does not see it"
+    assert dvc.stale(own_home, ["glyphs"]) == {}, "DVC does not see it"
     status, text = ended(run_tiny(own_home, "seed=1"))
     assert status == 0, text
     assert "glyphs: damaged, deleted and fetched or made again: data/glyphs/pack/images.npy" in text

@@ -16,9 +16,9 @@ from own_images import draw, watch
 from project_copy import TINY, command, ended, link, retrain
 from test_pipeline import runs, versions
 
-from fewshot.home import Home
-from fewshot.mlflow_store import aliases, connect
-from flows.versions import locked
+from fewshot.project.paths import Home
+from fewshot.tracking.store import aliases, connect
+from flows.dvc.commands import locked
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

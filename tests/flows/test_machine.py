@@ -17,12 +17,12 @@ from project_copy import TINY, ended, python, retrain, run_tiny, wait_for
 from test_pipeline import runs, versions
 
 from fewshot.data.splits import open_dataset
-from fewshot.home import Home
-from fewshot.mlflow_store import aliases, connect
-from fewshot.owner import is_dead, this_process
-from fewshot.preset import load_settings
-from fewshot.promotion import TESTS
-from fewshot.train import train
+from fewshot.project.paths import Home
+from fewshot.promotion.champion import TESTS
+from fewshot.settings.presets import load_settings
+from fewshot.system.process_id import is_dead, this_process
+from fewshot.tracking.store import aliases, connect
+from fewshot.training.loop import train
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -147,7 +147,10 @@ def shifted(shim: Path, seconds: int) -> dict[str, str]:
 
 
 def test_the_living_are_not_taken_for_dead_by_a_process_whose_clock_was_set(home: Home, shim: Path) -> None:
-    ask = "import sys, time; from fewshot.owner import is_dead; print(time.time(), *map(is_dead, sys.argv[1:]))"
+    ask = (
+        "import sys, time; from fewshot.system.process_id import is_dead; "
+        "print(time.time(), *map(is_dead, sys.argv[1:]))"
+    )
     mine = this_process()
     with subprocess.Popen([sys.executable, "-c", ""]) as other:
         dead = mine.replace(mine.split("/")[1], str(other.pid))

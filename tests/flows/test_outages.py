@@ -15,10 +15,10 @@ import pytest
 from project_copy import ended, retrain, wait_for
 from test_pipeline import runs, versions
 
-from fewshot.files import sha256_file
-from fewshot.home import Home
-from fewshot.mlflow_store import aliases
-from flows.embedded import answers, free_port
+from fewshot.project.paths import Home
+from fewshot.system.files import sha256_file
+from fewshot.tracking.store import aliases
+from flows.servers.ephemeral_prefect import answers, free_port
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -11,9 +11,9 @@ from test_verify import git, repository, say  # noqa: F401  # a fixture
 
 from fewshot.data.splits import Dataset, open_dataset
 from fewshot.errors import DataError
-from fewshot.home import Home
-from fewshot.mlflow_store import connect
-from flows import versions
+from fewshot.project.paths import Home
+from fewshot.tracking.store import connect
+from flows.dvc import commands as dvc
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -55,7 +55,7 @@ def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: H
     home = repository
     first = retrain()
     assert (first["outcome"], first["remarks"]) == ("first", [])
-    before, parts = versions.locked(home, "folder"), opened(home).split.parts
+    before, parts = dvc.locked(home, "folder"), opened(home).split.parts
     assert {path: md5.endswith(".dir") for path, md5 in before.items()} == {
         f"data/folder/{name}": True for name in ("raw", "pack", "split")
     }
@@ -65,7 +65,7 @@ def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: H
     (watched / "group 0" / "class 00" / "5.png").unlink()
     shutil.copy(watched / "group 0" / "class 03" / "0.png", watched / "group 2" / "class 02" / "0.png")
     draw(watched, "group 2/class 60", range(7))
-    assert "folder" in versions.stale(home, ["folder"])
+    assert "folder" in dvc.stale(home, ["folder"])
     second = retrain()
     assert second["remarks"] == [
         "folder: group 1/class 01 vanished (6 images); group 0/class 00 shrank from 6 to 5 images; "
@@ -75,7 +75,7 @@ def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: H
     after = opened(home).split.parts
     part_of = {name: part for part, names in parts.items() for name in names}
     assert all(part_of.get(name, part) == part for part, names in after.items() for name in names)
-    assert all(versions.locked(home, "folder")[path] != md5 for path, md5 in before.items())
+    assert all(dvc.locked(home, "folder")[path] != md5 for path, md5 in before.items())
 
     # A file that is no image is named, and the version before it stays.
     bad = watched / "group 0" / "class 00" / "9.png"
@@ -98,4 +98,4 @@ def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: H
 
 def test_without_a_folder_the_error_says_how_to_name_one(own_home: Home) -> None:
     with pytest.raises(DataError, match="my-images, which is no folder; name yours: fewshot data watch"):
-        versions.prepare(own_home, "folder")
+        dvc.prepare(own_home, "folder")

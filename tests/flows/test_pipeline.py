@@ -13,8 +13,8 @@ import yaml
 from project_copy import TINY, run_tiny, wait_for
 
 from fewshot.errors import UsageError
-from fewshot.home import Home, environment
-from fewshot.mlflow_store import connect
+from fewshot.project.paths import Home, environment
+from fewshot.tracking.store import connect
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -187,7 +187,7 @@ def test_new_data_runs_everything_again(own_home: Home) -> None:
 
 
 def test_other_bytes_from_the_same_inputs_are_said_and_taken(own_home: Home) -> None:
-    from flows import versions as dvc
+    from flows.dvc import commands as dvc
 
     lock = own_home.project / "dvc.lock"
     stages = yaml.safe_load(lock.read_text())

@@ -14,8 +14,8 @@ from project_copy import TINY, command, wait_for
 from test_pipeline import versions
 
 from fewshot.errors import TrainingError
-from fewshot.home import Home
-from fewshot.mlflow_store import aliases, connect
+from fewshot.project.paths import Home
+from fewshot.tracking.store import aliases, connect
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -135,7 +135,7 @@ def test_the_commands_tell_the_story_of_a_model(home: Home) -> None:
 def test_a_killed_retraining_is_marked_crashed_and_the_next_goes_on(home: Home) -> None:
     from prefect.client.orchestration import get_client
 
-    from flows.alive import sweep
+    from flows.crashed_runs import sweep
 
     settings = [part for setting in (*GATE, "train.steps=4000") for part in ("--set", setting)]
     killed = command(home, "retrain", *settings)

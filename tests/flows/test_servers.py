@@ -12,10 +12,10 @@ import psutil
 import pytest
 from project_copy import TINY, command, run_tiny, wait_for
 
-from fewshot.home import Home, environment
-from fewshot.mlflow_store import aliases
-from flows.embedded import answers, free_port, stop
-from flows.show import in_words, percent
+from fewshot.project.paths import Home, environment
+from fewshot.tracking.store import aliases
+from flows.cli.output import in_words, percent
+from flows.servers.ephemeral_prefect import answers, free_port, stop
 
 # Of what the tests before left for the garbage collector; the servers are processes of their own.
 pytestmark = [

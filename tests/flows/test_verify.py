@@ -5,9 +5,9 @@ import subprocess
 import pytest
 from project_copy import command, run_tiny
 
-from fewshot.home import Home
-from fewshot.mlflow_store import connect
-from fewshot.registry import model_folder
+from fewshot.project.paths import Home
+from fewshot.tracking.store import connect
+from fewshot.tracking.versions import model_folder
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -7,8 +7,8 @@ import sys
 import pytest
 from conftest import Place
 
-from fewshot.home import Home
-from fewshot.keys import SOURCES
+from fewshot.project.fingerprints import SOURCES
+from fewshot.project.paths import Home
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -5,11 +5,11 @@ from itertools import product
 import pytest
 import torch
 
-from fewshot.config import Settings, settings_from
-from fewshot.data.images import EpisodeBatch
-from fewshot.method_settings import METHODS
+from fewshot.data.batches import EpisodeBatch
 from fewshot.methods import BUILDERS, build_method
-from fewshot.methods.contract import Method
+from fewshot.methods.base import Method
+from fewshot.settings.methods import METHODS
+from fewshot.settings.schema import Settings, settings_from
 
 CLASSES = 30
 """Of the training part."""

@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from fewshot.backbones.contract import Backbone
-from fewshot.config import settings_from
-from fewshot.data.images import EpisodeBatch
+from fewshot.backbones.base import Backbone
+from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
 from fewshot.methods import BUILDERS, Given
-from fewshot.methods.contract import Outcome
+from fewshot.methods.base import Outcome
 from fewshot.methods.inner_loop import InnerLoop, descend, last
+from fewshot.methods.learned_optimizer import LearnedOptimizer, MetaLearner, log_scaled
 from fewshot.methods.mamlpp import MAMLPlusPlus
-from fewshot.methods.metalearner import LearnedOptimizer, MetaLearner, log_scaled
 from fewshot.methods.metasgd import MetaSGD
-from fewshot.methods.side_by_side import flat
+from fewshot.methods.stacked_tasks import flat
+from fewshot.settings.schema import settings_from
 
 SECOND_ORDER = ["maml", "anil", "protomaml", "metasgd", "maml++", "metalearner"]
 FAMILY = [*SECOND_ORDER, "reptile"]

@@ -6,14 +6,14 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.nn.functional import conv2d, normalize, one_hot
 
-from fewshot.backbones.contract import Backbone
-from fewshot.config import settings_from
-from fewshot.data.images import EpisodeBatch
+from fewshot.backbones.base import Backbone
+from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
 from fewshot.methods import BUILDERS, Given
-from fewshot.methods.contract import EmbeddingMethod, class_means
+from fewshot.methods.base import EmbeddingMethod, class_means
 from fewshot.methods.metaoptnet import newton_step, solve
 from fewshot.methods.protonet import squared_distance
+from fewshot.settings.schema import settings_from
 
 
 class Identity(Backbone):

@@ -11,7 +11,7 @@ from benchmarks.speed import plain
 from benchmarks.speed.cases import CASES, OURS_FLOAT32
 from benchmarks.speed.inputs import make_tasks, make_weights
 from benchmarks.speed.ours import OursStep
-from fewshot.data.images import EpisodeBatch
+from fewshot.data.batches import EpisodeBatch
 
 Task = tuple[Tensor, Tensor, Tensor, Tensor]
 

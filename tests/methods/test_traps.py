@@ -5,20 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 from test_inner_loop import Tiny, tasks, tiny
-from test_train import toy_settings
 from torch import Tensor
-from toy_data import toy_dataset
+from toy_data import toy_dataset, toy_settings
 
-from fewshot.backbones.layers import BatchNorm, Convolution
-from fewshot.config import settings_from
-from fewshot.data.images import EpisodeBatch, ImageBank
+from fewshot.backbones.fast.grouped_layers import BatchNorm, Convolution
+from fewshot.data.batches import EpisodeBatch, ImageBank
 from fewshot.methods import build_method
 from fewshot.methods.inner_loop import last
 from fewshot.methods.protonet import ProtoNet
-from fewshot.methods.side_by_side import flat
 from fewshot.methods.simpleshot import SimpleShot
-from fewshot.parallel import Workers
-from fewshot.train import train
+from fewshot.methods.stacked_tasks import flat
+from fewshot.methods.task_threads import Workers
+from fewshot.settings.schema import settings_from
+from fewshot.training.loop import train
 
 
 class Counting(Tiny):

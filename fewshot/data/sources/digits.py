@@ -12,7 +12,7 @@ from PIL import Image
 
 from fewshot.data.pack import Item
 from fewshot.errors import DamagedFileError, DataError
-from fewshot.files import write_bytes
+from fewshot.system.files import write_bytes
 
 FILES = ("digits.csv.gz",)
 DIGITS = 1797

@@ -18,11 +18,11 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from fewshot.data.archive import open_archive
+from fewshot.data.image_files import SUFFIXES, read_image
 from fewshot.data.pack import Item
 from fewshot.errors import DataError, UsageError
-from fewshot.files import read_json, sha256_file, write_atomically, write_json
-from fewshot.method_settings import Frozen
-from fewshot.photos import SUFFIXES, read_image
+from fewshot.settings.methods import Frozen
+from fewshot.system.files import read_json, sha256_file, write_atomically, write_json
 
 IMAGES, INDEX = "images.zip", "index.json"
 FILES = (IMAGES, INDEX)

@@ -19,8 +19,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from fewshot.data.pack import Item
 from fewshot.errors import DamagedFileError, DataError
-from fewshot.files import write_bytes
 from fewshot.randomness import bits, key_of
+from fewshot.system.files import write_bytes
 
 _DEJAVU = [f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")]
 _DEJAVU += [f"DejaVuSansMono{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")]

@@ -20,9 +20,9 @@ from jaxtyping import Bool, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from fewshot.data.archive import Archive, open_archive
-from fewshot.data.download import fetch_file
 from fewshot.data.pack import Item
 from fewshot.errors import DamagedFileError
+from fewshot.system.download import fetch_file
 
 ARCHIVES = ("images_background", "images_evaluation")
 FILES = tuple(f"{archive}.zip" for archive in ARCHIVES)

@@ -1,0 +1,70 @@
+"""`python -m fewshot.data STAGE DATASET`: what DVC's stages call. Users have the `fewshot` command."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fewshot.data import stages
+from fewshot.data.sources.folder import FolderOptions
+from fewshot.errors import FewshotError, UsageError, unknown
+from fewshot.settings.schema import EpisodeShape
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage; an error is one line on stderr and the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    parsed = _parser().parse_args(arguments)
+    try:
+        if parsed.stage == "download":
+            stages.download(parsed.dataset, parsed.data_dir)
+        elif parsed.stage == "collect":
+            stages.collect(FolderOptions.parse(_section(parsed.params, parsed.dataset)), parsed.data_dir)
+        elif parsed.stage == "pack":
+            stages.pack(parsed.dataset, parsed.data_dir)
+        else:
+            stages.split(parsed.dataset, parsed.data_dir, **_frozen(parsed.params, parsed.dataset))
+    except FewshotError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fewshot.data", description=__doc__)
+    parser.add_argument("stage", choices=("download", "collect", "pack", "split"))
+    parser.add_argument("dataset")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    return parser
+
+
+def _frozen(params: Path, dataset: str) -> dict[str, Any]:
+    """Which episodes are frozen: the arguments shapes, number and seed of `stages.split`."""
+    frozen = _section(params, "frozen")
+    if dataset not in frozen:
+        raise unknown(f"dataset in {params}", dataset, frozen)
+    values = frozen[dataset]
+    try:
+        shapes = {part: [EpisodeShape.parse(text) for text in texts] for part, texts in values["shapes"].items()}
+        return {"shapes": shapes, "number": int(values["episodes"]), "seed": int(values["seed"])}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{params}: frozen.{dataset} is not whole ({error})") from None
+
+
+def _section(params: Path, name: str) -> Any:
+    """What stands under a name in params.yaml."""
+    try:
+        return yaml.safe_load(params.read_text(encoding="utf-8"))[name]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{params} can't be read ({error}); it says which episodes are frozen, and which folder is watched"
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Predictions on episodes, accuracies with their intervals, calibration, figures."""

@@ -1,0 +1,76 @@
+"""How often a meta-learner is right, episode by episode."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from fewshot.data.batches import ImageBank
+from fewshot.data.episode_sampler import EpisodeRows
+from fewshot.methods.base import BatchNorm, EmbeddingMethod, Method
+from fewshot.methods.task_threads import Workers
+
+IMAGES_AT_ONCE = 500
+"""Images in one forward pass: enough to be fast; with more, activations leave the caches and memory grows."""
+
+
+class Answers(NamedTuple):
+    """What was answered on a set of episodes."""
+
+    accuracy: Float[np.ndarray, "episode"]
+    """Share of an episode's queries that were answered rightly."""
+    predicted: Int64[np.ndarray, "episode way query"]
+    """The place (0 to way - 1) of the class that was answered for each query."""
+    confidence: Float[np.ndarray, "episode way query"]
+    """The probability that was given to that class."""
+
+
+def answer(method: Method, bank: ImageBank, drawn: EpisodeRows, batch_norm: BatchNorm) -> Answers:
+    """Learn and answer each drawn episode. The method is left in evaluation mode."""
+    method.eval()
+    way, _, query = drawn.shape
+    size = method.tasks_at_once(drawn.rows[0].size)
+    parts = [drawn[first : first + size] for first in range(0, len(drawn), size)]
+    with torch.no_grad(), method.autocast():
+        if isinstance(method, EmbeddingMethod):
+            logits = _logits_of_embeddings(method, bank, drawn, parts)
+        else:
+            logits = Workers(method).map(partial(_logits, bank, batch_norm), parts)
+        best = [of_part.float().softmax(-1).max(-1) for of_part in logits]
+    confidence, places = (
+        torch.cat(of_parts).view(-1, way, query).cpu().numpy() for of_parts in zip(*best, strict=True)
+    )
+    right = places == np.arange(way)[:, None]
+    return Answers(right.mean((1, 2)), places, confidence)
+
+
+def _logits(bank: ImageBank, batch_norm: BatchNorm, method: Method, part: EpisodeRows) -> Tensor:
+    with torch.no_grad(), method.autocast():
+        return method.logits(bank.batch(part), batch_norm)
+
+
+def _logits_of_embeddings(
+    method: EmbeddingMethod, bank: ImageBank, drawn: EpisodeRows, parts: Iterable[EpisodeRows]
+) -> Iterator[Tensor]:
+    """Logits as `method.logits` gives them, but each image that stands in any episode is embedded only once."""
+    images, place = np.unique(_turned_rows(drawn), return_inverse=True)
+    embedded = torch.cat(
+        [
+            method.embed(bank.take(some // 4, some % 4))
+            for some in np.split(images, range(IMAGES_AT_ONCE, len(images), IMAGES_AT_ONCE))
+        ]
+    )
+    first, shot = 0, drawn.shape.shot
+    for part in parts:
+        rows = torch.from_numpy(place.reshape(drawn.rows.shape)[first : first + len(part)]).to(bank.device)
+        first += len(part)
+        yield method.compare(embedded[rows[:, :, :shot]], embedded[rows[:, :, shot:].flatten(1)])
+
+
+def _turned_rows(drawn: EpisodeRows) -> Int64[np.ndarray, "episode way image"]:
+    """One number for each image of the episodes: its row and its quarter turns."""
+    return np.asarray(drawn.rows * 4 + drawn.turns[..., None])

@@ -1,0 +1,32 @@
+"""What methods share that first learn to tell all classes of the training part apart, as a plain classifier does."""
+
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from fewshot.backbones.base import Backbone
+from fewshot.data.batches import EpisodeBatch
+from fewshot.errors import UsageError
+from fewshot.methods.base import EmbeddingMethod, Outcome
+
+
+class Pretrained(EmbeddingMethod):
+    """Cross-entropy over all training classes. An episode is only a batch here: its support and query are alike.
+
+    A batch then has as many classes as the episode is wide, each with as many images, where a plain classifier's has
+    images drawn one by one.
+    """
+
+    def __init__(self, backbone: Backbone, classifier: nn.Module) -> None:
+        """`classifier` gives logits for each class of the training part."""
+        super().__init__(backbone)
+        self.classifier = classifier
+
+    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
+        if batch.classes is None:
+            raise UsageError("a method that is trained to tell all classes apart needs to know the class of each image")
+        together = batch.together
+        labels = batch.classes[..., None].expand(together.shape[:3]).flatten()
+        embedded = self.embed(together.flatten(0, 2))
+        with self._full_precision(embedded):
+            logits = self.classifier(embedded)
+            return Outcome(cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean())

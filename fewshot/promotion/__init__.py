@@ -1,0 +1,1 @@
+"""Champion and challenger: the gate's arithmetic, its episodes, and who is the champion."""

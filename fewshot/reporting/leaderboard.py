@@ -1,0 +1,148 @@
+"""All models of a dataset on the same frozen test episodes, ranked by paired differences."""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from safetensors.numpy import load_file
+
+from fewshot.data.splits import Dataset
+from fewshot.errors import DataError, FewshotError
+from fewshot.evaluation.evaluate import evaluate, read_evaluation
+from fewshot.evaluation.stats import Score, score
+from fewshot.model import describe_model
+from fewshot.project.paths import Home
+from fewshot.settings.schema import EpisodeShape, settings_from
+from fewshot.system.files import read_json, sha256_json
+from fewshot.tracking.store import connect, experiment_id, mlflow_errors
+from fewshot.tracking.versions import model_folder
+
+log = logging.getLogger(__name__)
+
+Accuracies = Float[np.ndarray, "episode"]
+"""Share of right answers in each episode, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model, and one way to use it, on one shape of episodes."""
+
+    rank: int
+    """1 and the number of models that are better beyond doubt: models between which no difference shows share one."""
+    name: str
+    """"models:/NAME/VERSION" or the folder of a training, and "transductive" where it is used so."""
+    method: str
+    score: Score
+    behind: Score
+    """Accuracy of the best minus its own, over the same episodes."""
+
+
+def find_models(home: Home) -> dict[str, Path]:
+    """Name -> folder of every registered version and every finished training, each set of weights once."""
+    found: dict[str, tuple[str, Path]] = {}
+    for name, folder in (*_registered(home), *_saved(home)):
+        try:
+            found.setdefault(str(describe_model(folder)["weights_sha256"]), (name, folder))
+        except (FewshotError, FileNotFoundError):
+            continue  # a training under way, or damaged; what is registered was whole
+    return dict(found.values())
+
+
+def compare(
+    home: Home, models: dict[str, Path], dataset: Dataset, shapes: Sequence[EpisodeShape], episodes: int, device: str
+) -> dict[str, list[Entry]]:
+    """For each task such as "5w1s" the entries, best first. What was measured before is read, not measured again.
+
+    Left out, with a warning, are models of another image size and those that saw a test class in training (as one of
+    another split may). Raises DataError when none is left.
+    """
+    accuracies: dict[str, dict[str, tuple[str, Accuracies]]] = {}
+    for name, folder in models.items():
+        description = describe_model(folder)
+        if reason := _unfit(description, dataset):
+            log.warning("%s is left out: %s", name, reason)
+            continue
+        values = description["settings"] | {
+            "device": device,
+            "evaluate": {"shapes": [str(shape) for shape in shapes], "episodes": episodes},
+        }
+        key = sha256_json([description["weights_sha256"], dataset.digest, dataset.split.episodes_digest, values])
+        target = home.evaluation(f"leaderboard-{key[:32]}")
+        file = target / f"{dataset.name}.json"
+        done = read_evaluation(file) if file.exists() else evaluate(folder, dataset, settings_from(values), target)
+        arrays = load_file(done.per_episode)
+        for result in done.results:
+            task, _, mode = result.partition("/")[2].partition(" ")
+            of_model = (str(values["method"]["name"]), arrays[f"{result}/accuracy"])
+            accuracies.setdefault(task, {})[f"{name} {mode}".strip()] = of_model
+    if not accuracies:
+        raise DataError(f"no model that can be tested on {dataset.name}; train one: fewshot run")
+    return {task: rank(of_task) for task, of_task in accuracies.items()}
+
+
+def log_to_mlflow(home: Home, dataset: str, boards: dict[str, list[Entry]], charts: dict[str, bytes]) -> str:
+    """A run of the experiment "leaderboard" with each table as JSON and each chart as PNG; returns its id."""
+    client = connect(home)
+    with mlflow_errors(home):
+        experiment = experiment_id(client, home, "leaderboard")
+        run_id: str = client.create_run(experiment, run_name=dataset).info.run_id
+        for task, entries in boards.items():
+            client.log_dict(run_id, {"entries": [asdict(entry) for entry in entries]}, f"{task}.json")
+            client.log_metric(run_id, f"best/{task}", entries[0].score.accuracy)
+        with tempfile.TemporaryDirectory() as folder:
+            for task, chart in charts.items():
+                (Path(folder) / f"{task}.png").write_bytes(chart)
+            client.log_artifacts(run_id, folder)
+        client.set_terminated(run_id)
+    return run_id
+
+
+def rank(accuracies: dict[str, tuple[str, Accuracies]]) -> list[Entry]:
+    """Entries from {name: (method, accuracy of each episode)}, the episodes being the same for all."""
+    ordered = sorted(accuracies.items(), key=lambda item: -item[1][1].mean())
+    best = ordered[0][1][1]
+    entries = []
+    for name, (method, own) in ordered:
+        better = sum(_is_better(other, own) for _, (_, other) in ordered)
+        entries.append(Entry(1 + better, name, method, score(own), score(best - own)))
+    return entries
+
+
+def _is_better(one: Accuracies, other: Accuracies) -> bool:
+    """Whether the 95 % interval of the paired difference lies above zero."""
+    difference = score(one - other)
+    return difference.accuracy - difference.interval > 0
+
+
+def _unfit(description: dict[str, Any], dataset: Dataset) -> str:
+    """Why a model can't be ranked on the test classes of a dataset; empty if it can."""
+    expected, there = tuple(description["image_shape"]), tuple(dataset.pack.images.shape[1:])
+    if expected != there:
+        return f"it takes images of (channel, height, width) = {expected}, those of {dataset.name} are {there}"
+    data = description["data"]
+    seen = set(data["classes"]) & set(dataset.class_names("test")) if data["dataset"] == dataset.name else set()
+    return f"it was trained on {len(seen)} of the test classes of {dataset.split.name}" if seen else ""
+
+
+def _registered(home: Home) -> Iterator[tuple[str, Path]]:
+    client = connect(home)
+    with mlflow_errors(home):
+        versions: list[Any] = list(client.search_model_versions())
+    for version in sorted(versions, key=lambda found: (found.name, int(found.version))):
+        uri = f"models:/{version.name}/{version.version}"
+        try:
+            yield uri, model_folder(home, uri)
+        except FewshotError:
+            continue  # not of this program, or its files are gone
+
+
+def _saved(home: Home) -> Iterator[tuple[str, Path]]:
+    for file in sorted((home.state / "training").glob("*/result.json")):
+        if (file.parent / "model" / "model.json").is_file() and read_json(file, "train again").get("weights_sha256"):
+            folder = file.parent / "model"
+            yield str(folder.relative_to(home.project) if folder.is_relative_to(home.project) else folder), folder

@@ -1,0 +1,159 @@
+"""The numbers of a report card, measured on a dataset's test classes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+
+from fewshot.data.batches import ImageBank
+from fewshot.data.episode_sampler import EpisodeRows, EpisodeSource
+from fewshot.data.splits import Dataset
+from fewshot.evaluation.predictions import Answers, answer
+from fewshot.evaluation.stats import Score, score
+from fewshot.model import load_model
+from fewshot.promotion.gate_episodes import costs_of
+from fewshot.settings.schema import EpisodeShape
+from fewshot.system.progress import report_progress
+
+SHOTS = (1, 2, 3, 5, 8, 12)
+"""Of the learning curve, with as many queries as a class leaves, LEAST_QUERIES at least."""
+LEAST_QUERIES, MOST_QUERIES = 3, 15
+WORST, BINS = 8, 10
+
+
+@dataclass(frozen=True)
+class WeakClass:
+    """A class that is often missed, and the one it is most often taken for."""
+
+    name: str
+    score: Score
+    """Over the episodes in which it stood."""
+    taken_for: str
+    share: float
+    """Of its queries, in episodes where both stood, that were answered with the other."""
+    image: UInt8[np.ndarray, "channel height width"]
+    other_image: UInt8[np.ndarray, "channel height width"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model reached."""
+
+    grid: dict[str, Score]
+    """By task, all that are frozen: "5w1s"."""
+    learning: list[tuple[int, Score]]
+    """Images of each class -> accuracy of 5-way tasks."""
+    groups: list[tuple[str, Score]]
+    """Accuracy by group (alphabet, writing system), the worst first; the interval is over episodes."""
+    weakest: list[WeakClass]
+    calibration: list[tuple[float, float, int]]
+    """Mean confidence, share of right answers, number of answers, by range of confidence."""
+    calibration_error: float
+    latency_ms: float
+    """Median time to learn a task of the first shape and to answer one image."""
+    parameters: int
+    size_bytes: int
+    """Of the weights file."""
+
+
+def measure(model: Path, dataset: Dataset, episodes: int, device: torch.device) -> Measured:
+    """Measure a model folder for its report card."""
+    method, bank = load_model(model, device), ImageBank(dataset.pack.images, device)
+    mode = method.batch_norm_modes[0]
+    shapes = dataset.frozen_shapes("test")
+    shots = [shape for shot in SHOTS if (shape := _of_shot(dataset, shot)) is not None]
+    with report_progress("measuring for the report", len(shapes) + len(shots)) as reporter:
+        grid: dict[str, Score] = {}
+        answers: dict[str, tuple[EpisodeRows, Answers]] = {}
+        for shape in shapes:
+            drawn = dataset.frozen("test", shape, episodes)
+            answers[shape.task] = (drawn, answer(method, bank, drawn, mode))
+            grid[shape.task] = score(answers[shape.task][1].accuracy)
+            reporter(len(grid), f"{shape.task} {grid[shape.task]}")
+        learning = []
+        for shape in shots:
+            drawn = EpisodeSource(dataset.part("test"), shape, 0, "report").draw(0, episodes)
+            learning.append((shape.shot, score(answer(method, bank, drawn, mode).accuracy)))
+            reporter(len(grid) + len(learning), f"{shape.task} {learning[-1][1]}")
+    drawn, given = answers[shapes[0].task]
+    costs = costs_of(model, given, dataset, shapes[0], device)
+    return Measured(
+        grid=grid,
+        learning=learning,
+        groups=_by_group(dataset, drawn, given),
+        weakest=_weakest(dataset, bank, drawn, given),
+        calibration=_calibration(given.confidence, _right(given)),
+        calibration_error=costs.calibration_error,
+        latency_ms=costs.latency_ms,
+        parameters=sum(parameter.numel() for parameter in method.parameters()),
+        size_bytes=(model / "weights.safetensors").stat().st_size,
+    )
+
+
+def _of_shot(dataset: Dataset, shot: int) -> EpisodeShape | None:
+    """5-way episodes of so many shots, with as many queries as most classes leave; None if they leave too few."""
+    counts = np.sort(dataset.part("test").count)
+    left = int(counts[len(counts) // 4]) - shot
+    way = min(5, len(counts))
+    return EpisodeShape(way, shot, min(left, MOST_QUERIES)) if left >= LEAST_QUERIES else None
+
+
+def _right(answers: Answers) -> Bool[np.ndarray, "episode way query"]:
+    way = answers.predicted.shape[1]
+    return np.asarray(answers.predicted == np.arange(way)[:, None])
+
+
+def _by_group(dataset: Dataset, drawn: EpisodeRows, answers: Answers) -> list[tuple[str, Score]]:
+    names = np.array(dataset.groups("test"))[drawn.classes]  # episode way
+    of_class = _right(answers).mean(-1)
+    scores = []
+    for name in sorted(set(names.ravel())):
+        here = names == name
+        stands = here.any(1)
+        if stands.sum() >= 2:
+            sums, numbers = (of_class * here).sum(1)[stands], here.sum(1)[stands]
+            scores.append((str(name), score(sums / numbers)))
+    return sorted(scores, key=lambda one: one[1].accuracy)
+
+
+def _weakest(dataset: Dataset, bank: ImageBank, drawn: EpisodeRows, answers: Answers) -> list[WeakClass]:
+    names, of_class = dataset.class_names("test"), _right(answers).mean(-1)
+    seen = {int(place): of_class[drawn.classes == place] for place in np.unique(drawn.classes)}
+    often = sorted((place for place in seen if len(seen[place]) >= 3), key=lambda place: float(seen[place].mean()))
+    answered = np.take_along_axis(drawn.classes, answers.predicted.reshape(len(drawn), -1), axis=1)
+    answered = answered.reshape(answers.predicted.shape)
+    weak = []
+    for place in often[:WORST]:
+        taken_for, share = _confused(place, drawn, answered)
+        if share > 0:
+            images = [_picture(dataset, bank, other) for other in (place, taken_for)]
+            weak.append(WeakClass(names[place], score(seen[place]), names[taken_for], share, images[0], images[1]))
+    return weak
+
+
+def _confused(place: int, drawn: EpisodeRows, answered: np.ndarray) -> tuple[int, float]:
+    """The class that a class is most often taken for, as a share of the queries in episodes where both stood."""
+    episodes, positions = np.nonzero(drawn.classes == place)
+    taken = answered[episodes, positions]  # appearance query
+    others = [int(other) for other in np.unique(taken) if other != place]
+    shares = {other: float((taken[(drawn.classes[episodes] == other).any(1)] == other).mean()) for other in others}
+    return max(shares.items(), key=lambda item: item[1], default=(place, 0.0))
+
+
+def _picture(dataset: Dataset, bank: ImageBank, place: int) -> UInt8[np.ndarray, "channel height width"]:
+    table = dataset.part("test")
+    taken = bank.take(table.start[place : place + 1], np.asarray(table.turns[place : place + 1]))
+    return np.asarray((taken[0] * 255).round().byte().cpu().numpy())
+
+
+def _calibration(
+    confidence: Float[np.ndarray, "*answers"], right: Bool[np.ndarray, "*answers"]
+) -> list[tuple[float, float, int]]:
+    place = np.minimum((confidence.ravel() * BINS).astype(int), BINS - 1)
+    return [
+        (float(confidence.ravel()[here].mean()), float(right.ravel()[here].mean()), int(here.sum()))
+        for number in range(BINS)
+        if (here := place == number).any()
+    ]

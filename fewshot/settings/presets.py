@@ -1,0 +1,63 @@
+"""Presets, which name good combinations of settings, and what a user changes in one."""
+
+import tomllib
+from importlib import resources
+from typing import Any
+
+from fewshot.errors import UsageError, unknown
+from fewshot.settings.schema import Settings, setting_names, settings_from
+
+DEFAULT_PRESET = "glyphs-protonet-5w1s"
+
+
+def preset_names() -> list[str]:
+    """The names of the presets that come with the package."""
+    return sorted(file.name.removesuffix(".toml") for file in _presets() if file.name.endswith(".toml"))
+
+
+def preset_summary(name: str) -> str:
+    """The header of a preset: what it trains, its accuracy, the time it takes."""
+    lines = _preset_text(name).splitlines()
+    header = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+    return "\n".join(header)
+
+
+def load_settings(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -> Settings:
+    """A preset with `overrides` such as "train.steps=2000". A wrong name or value raises UsageError."""
+    values = tomllib.loads(_preset_text(preset))
+    for override in overrides or []:
+        _apply(values, override)
+    return settings_from(values)
+
+
+def _presets() -> Any:
+    return resources.files("fewshot.settings").joinpath("presets").iterdir()
+
+
+def _preset_text(name: str) -> str:
+    if name not in preset_names():
+        raise unknown("preset", name, preset_names())
+    return resources.files("fewshot.settings").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals:
+        raise UsageError(f"'{override}' is not of the form setting=value, for example train.steps=2000")
+    if name not in setting_names():
+        raise unknown("setting", name, setting_names())
+    *parents, last = name.split(".")
+    place = values
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    if last == "name" and place.get("name") != text:
+        place.clear()  # the settings of the other method or backbone mean nothing to this one
+    place[last] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """Read a value as TOML would, and plain words as a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,238 @@
+"""Every setting of the pipeline, with its range and unit; those of the methods are in `fewshot.settings.methods`."""
+
+import re
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
+
+from fewshot.errors import UsageError, unknown
+from fewshot.settings.methods import METHODS, Frozen, MethodSettings, ProtoNetSettings
+
+SPLITS: dict[str, tuple[str, ...]] = {
+    "glyphs": ("scripts",),
+    "digits": ("all",),
+    "omniglot": ("vinyals", "background"),
+    "folder": ("hash",),
+}
+"""The splits of each dataset; the first is the default."""
+
+
+class EpisodeShape(NamedTuple):
+    """The size of an episode: `way` classes, `shot` support and `query` query images of each. Written "5w1s15q"."""
+
+    way: int
+    shot: int
+    query: int
+
+    def __str__(self) -> str:
+        return f"{self.way}w{self.shot}s{self.query}q"
+
+    @property
+    def images(self) -> int:
+        """The number of its images."""
+        return self.way * (self.shot + self.query)
+
+    @property
+    def task(self) -> str:
+        """The task without the number of queries, as papers write it: "5w1s"."""
+        return f"{self.way}w{self.shot}s"
+
+    @classmethod
+    def parse(cls, text: Any) -> "EpisodeShape":
+        """Read "5w1s15q", or "5w1s" for 15 queries. Raises ValueError with the expected form."""
+        if isinstance(text, EpisodeShape):
+            return text
+        found = re.fullmatch(r"(\d+)w(\d+)s(?:(\d+)q)?", str(text))
+        shape = cls(int(found[1]), int(found[2]), int(found[3] or 15)) if found else cls(0, 0, 0)
+        if shape.way < 2 or shape.shot < 1 or shape.query < 1:
+            raise ValueError(f"'{text}' is no episode shape; write way (>= 2), shot and query, for example 5w1s15q")
+        return shape
+
+
+Shape = Annotated[EpisodeShape, BeforeValidator(EpisodeShape.parse), PlainSerializer(str)]
+
+
+class DataSettings(Frozen):
+    """Which images, and which of their classes are for training."""
+
+    dataset: str = Field("glyphs", description="name of a dataset; `fewshot data list` shows them")
+    split: str = Field("", description="name of a split of the dataset; empty: its default")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: Any) -> Any:
+        dataset = values.get("dataset", "glyphs")
+        if dataset not in SPLITS:
+            raise unknown("dataset", dataset, SPLITS)
+        split = values.get("split") or SPLITS[dataset][0]
+        if split not in SPLITS[dataset]:
+            raise unknown(f"split of {dataset}", split, SPLITS[dataset])
+        return {**values, "dataset": dataset, "split": split}
+
+
+class Conv4Settings(Frozen):
+    """Four convolutional blocks, in three published forms."""
+
+    name: Literal["conv4"] = "conv4"
+    form: Literal["pool", "relation", "strided"] = Field(
+        "pool",
+        description="pool: max-pooling, flattened (ProtoNet paper); strided: stride 2, mean (MAML's code); "
+        "relation: max-pooling in the first two blocks only (RelationNet paper)",
+    )
+    channels: int = Field(64, ge=1, description="filters of each convolution")
+
+
+class ResNet12Settings(Frozen):
+    """ResNet-12 with DropBlock, as MetaOptNet and most later papers have it."""
+
+    name: Literal["resnet12"] = "resnet12"
+    channels: tuple[int, int, int, int] = Field((64, 160, 320, 640), description="filters of the four blocks")
+    drop: float = Field(0.1, ge=0, lt=1, description="share of a map that is dropped in training, in squares")
+
+
+class TorchvisionSettings(Frozen):
+    """A classification network of torchvision, without its last layer."""
+
+    name: Literal["torchvision"] = "torchvision"
+    network: str = Field("resnet18", description="name of a classification network, as torchvision lists them")
+    weights: str = Field("", description='published weights, for example "DEFAULT"; empty: none, random ones')
+    frozen: bool = Field(False, description="whether its weights stay as they are")
+    size: int = Field(64, ge=16, description="pixels; images are enlarged or reduced to a square of this size")
+
+
+BACKBONES = ("conv4", "resnet12", "torchvision")
+"""The names of the backbones; the first is the default."""
+
+BackboneSettings = Annotated[
+    Conv4Settings | ResNet12Settings | TorchvisionSettings,
+    Field(discriminator="name"),
+    BeforeValidator(lambda values: {"name": BACKBONES[0]} | values if isinstance(values, dict) else values),
+]
+
+
+class TrainSettings(Frozen):
+    """Meta-training: Adam over episodes, with validation, early stopping and checkpoints."""
+
+    episode: Shape = Field(EpisodeShape(20, 1, 5), description="shape of a training episode")
+    tasks: int = Field(1, ge=1, description="episodes (tasks) in one step")
+    steps: int = Field(1000, ge=1)
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's")
+    schedule: Literal["constant", "cosine", "halving"] = "cosine"
+    halve_every: int = Field(2000, ge=1, description="steps; for schedule = halving")
+    weight_decay: float = Field(0.0, ge=0)
+    gradient_clip: float = Field(10.0, gt=0, description="largest norm of the whole gradient")
+    validate_every: int = Field(250, ge=1, description="steps between meta-validations")
+    validation: Shape = Field(EpisodeShape(5, 1, 15), description="shape of the frozen meta-validation episodes")
+    validation_episodes: int = Field(200, ge=2)
+    patience: int = Field(0, ge=0, description="stop after so many validations without a better one; 0: never")
+    checkpoint_every: int = Field(100, ge=1, description="steps")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where it is faster")
+
+
+class EvaluateSettings(Frozen):
+    """What is measured after training, on frozen test episodes."""
+
+    shapes: tuple[Shape, ...] = Field((EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15)), min_length=1)
+    episodes: int = Field(600, ge=2, description="episodes of each shape")
+    also: tuple[str, ...] = Field((), description="further datasets, none of which was trained on")
+
+    @model_validator(mode="after")
+    def _known(self) -> "EvaluateSettings":
+        for name in self.also:
+            if name not in SPLITS:
+                raise unknown("dataset", name, SPLITS)
+        return self
+
+
+class RegisterSettings(Frozen):
+    """Where the result is remembered."""
+
+    experiment: str = Field("fewshot", min_length=1, description="MLflow experiment")
+    model: str = Field("", description="registered model; empty: dataset-method")
+
+
+class GateSettings(Frozen):
+    """When a challenger takes the champion's place; see `fewshot.promotion.gate`."""
+
+    alpha: float = Field(0.05, gt=0, lt=1, description="chance, in a year, to promote a model that is no better")
+    tests_per_year: int = Field(365, ge=1, description="challengers tested in 365 days, at most; each spends its part")
+    margin: float = Field(0.0, ge=0, lt=1, description="by how much it must be better, as a share: 0.01 is a point")
+    shape: Shape = Field(EpisodeShape(5, 1, 15), description="shape of the frozen gate episodes")
+    episodes: int = Field(600, ge=30, description="gate episodes")
+    max_calibration_error: float | None = Field(None, ge=0, le=1, description="expected calibration error, at most")
+    max_latency_ms: float | None = Field(None, gt=0, description="median time to learn a task, at most")
+
+
+class NotifySettings(Frozen):
+    """Who is told how a retraining ended."""
+
+    webhook: str = Field("", pattern=r"^(https?://.+)?$", description="address that gets a POST of JSON; empty: none")
+
+
+class Settings(Frozen):
+    """The whole pipeline. Two runs with equal settings, data, code and environment give the same weights."""
+
+    seed: int = Field(0, ge=0)
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto: CUDA, then MPS, then CPU")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: one for each core")
+    data: DataSettings = DataSettings()
+    backbone: BackboneSettings = Conv4Settings()
+    method: MethodSettings = ProtoNetSettings()
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    gate: GateSettings = GateSettings()
+    register_: RegisterSettings = Field(RegisterSettings(), alias="register")
+    notify: NotifySettings = NotifySettings()
+
+    @property
+    def model_name(self) -> str:
+        """The name of the registered model."""
+        return self.register_.model or f"{self.data.dataset}-{self.method.name}"
+
+    @property
+    def run_name(self) -> str:
+        """dataset-method-way-shot, the shot and way being those of the first evaluated shape."""
+        return f"{self.data.dataset}-{self.method.name}-{self.evaluate.shapes[0].task}"
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON values: `Settings.model_validate(settings.plain())` gives the settings back."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def settings_from(values: dict[str, Any]) -> Settings:
+    """Settings from plain values; an unknown or wrong one raises UsageError that names it and the nearest."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise _usage_error(error) from None
+
+
+def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """The dotted names of all settings, those of every method included."""
+    names = []
+    for key, field in model.model_fields.items():
+        name = prefix + (field.alias or key)
+        inner = [kind for kind in _models_in(field.annotation)]
+        names += [deep for kind in inner for deep in setting_names(kind, name + ".")] or [name]
+    return sorted(set(names))
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    kinds = getattr(annotation, "__args__", (annotation,))
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
+def _usage_error(error: ValidationError) -> UsageError:
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part not in (*METHODS, *BACKBONES)]
+    name = ".".join(place)
+    if first["type"] == "extra_forbidden":
+        if name in setting_names():
+            return UsageError(f"setting {name} does not belong to {place[0]} {first['loc'][1]}")
+        return unknown("setting", name, setting_names())
+    if first["type"] == "union_tag_invalid":
+        return unknown(name, str(first["input"]["name"]), METHODS if name == "method" else BACKBONES)
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "tuple_type":
+        reason = 'a list is written ["a", "b"]'
+    return UsageError(f"setting {name} = {first['input']!r}: {reason[0].lower()}{reason[1:]}")

@@ -1,0 +1,1 @@
+"""Device, files, progress, download, signals, processes: nothing here knows what a class or an episode is."""

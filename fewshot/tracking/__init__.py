@@ -1,0 +1,1 @@
+"""All that knows MLflow: its store, runs, curves, model versions."""

@@ -1,0 +1,1 @@
+"""Meta-training: the loop, one update of the outer loop, checkpoints."""

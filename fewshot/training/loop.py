@@ -1,0 +1,249 @@
+"""Meta-training: Adam over episodes, validated on frozen ones, resumable to the bit."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fewshot.data.batches import ImageBank
+from fewshot.data.episode_sampler import EpisodeRows, EpisodeSource
+from fewshot.data.splits import Dataset
+from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageError
+from fewshot.evaluation.predictions import answer
+from fewshot.evaluation.stats import score
+from fewshot.methods import build_method
+from fewshot.methods.base import Method
+from fewshot.model import save_model
+from fewshot.randomness import torch_seed
+from fewshot.settings.methods import InnerLoopSettings
+from fewshot.settings.schema import Settings, TrainSettings
+from fewshot.system.device import pick_device, pick_precision, prepare_cpu
+from fewshot.system.files import read_json, sha256_file, sha256_json, write_json
+from fewshot.system.progress import Reporter, report_progress
+from fewshot.system.signals import stop_requests
+from fewshot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from fewshot.training.outer_step import Done, OuterStep
+
+OnMetrics = Callable[[int, dict[str, float]], None]
+
+LOG_EVERY = 25
+"""Steps between points of the training curve. Between them an accelerator is never waited for."""
+
+SETTLED_WITH = 1000
+"""Training images that a method sees before each validation; see `Method.settle`."""
+
+TRAINING_KEYS = ("seed", "device", "threads", "data", "backbone", "method", "train")
+"""The settings that decide the weights."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training."""
+
+    model: Path
+    """Folder with model.json and weights.safetensors: the weights of the best validation."""
+    weights_sha256: str
+    history: Path
+    """JSON file: {"points": [{"step", "loss", "accuracy", "learning_rate", "tasks_per_s", and where a validation
+    was made "val_accuracy", "val_interval"}, ...]}; accuracies in [0, 1]."""
+    steps: int
+    best_step: int
+    best_val_accuracy: float
+    best_val_interval: float
+    seconds: float
+    device: str
+    precision: str
+
+
+def train(settings: Settings, dataset: Dataset, folder: Path, on_metrics: OnMetrics | None = None) -> TrainResult:
+    """Meta-train in `folder`: begin, go on from its newest checkpoint, or return its finished result at once.
+
+    `on_metrics(step, metrics)` hears each point of the training curve. Raises TrainingError when the loss is no longer
+    finite, Interrupted after SIGTERM or SIGINT (with a checkpoint of that moment on disk), UsageError when the folder
+    belongs to a training of other settings or data.
+    """
+    reads = {"settings": training_settings(settings), "data": dataset.digest}
+    run = sha256_json(reads)
+    if (finished := _finished(folder, run)) is not None:
+        return finished
+    write_json(folder / "run.json", reads)  # a folder that can't be written is found now, not at the first checkpoint
+    prepare_cpu(settings.threads)
+    device = pick_device(settings.device)
+    trainer = _Trainer(settings, dataset, folder, device, run, on_metrics)
+    with stop_requests() as stop, report_progress("meta-training", settings.train.steps) as reporter:
+        trainer.run(stop, reporter)
+    return trainer.finish()
+
+
+def training_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that decide the weights, as plain values."""
+    values = settings.plain()
+    return {key: values[key] for key in TRAINING_KEYS}
+
+
+def learning_rate_at(step: int, settings: TrainSettings) -> float:
+    """The outer learning rate of a step (counted from 0): a pure function, so a schedule has no state to save."""
+    if settings.schedule == "cosine":
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    if settings.schedule == "halving":
+        return settings.learning_rate * float(0.5 ** (step // settings.halve_every))
+    return settings.learning_rate
+
+
+class _Trainer:
+    """One training run: what stays the same over its steps."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        dataset: Dataset,
+        folder: Path,
+        device: torch.device,
+        run: str,
+        on_metrics: OnMetrics | None,
+    ) -> None:
+        self.settings, self.options, self.dataset, self.folder = settings, settings.train, dataset, folder
+        self.on_metrics = on_metrics
+        self.device = device
+        self.bank = ImageBank(dataset.pack.images, device)
+        self.source = EpisodeSource(dataset.part("train"), self.options.episode, settings.seed, "train")
+        self.validation = dataset.frozen("val", self.options.validation, self.options.validation_episodes)
+        classes = len(dataset.part("train"))
+        self.method = build_method(settings, self.bank.image_shape, classes).to(device)
+        self.method.precision = pick_precision(self.options.precision, device)
+        self.step = OuterStep(self.method, self.options)
+        resumed = load_checkpoint(folder, run, self.method, self.step.optimizer)
+        self.progress, self.best = resumed if resumed else (Progress(run), _copy(self.method))
+
+    def run(self, stop: Event, reporter: Reporter) -> None:
+        """Step until the last step, the end of patience, or a request to stop."""
+        progress, options = self.progress, self.options
+        began, first, seconds_before = time.monotonic(), progress.step, progress.seconds
+        while progress.step < options.steps and not self._out_of_patience():
+            rate = learning_rate_at(progress.step, options)
+            # Whatever a network drops is a function of the step, like its episode: a resumed run drops the same.
+            torch.manual_seed(torch_seed(self.settings.seed, f"step {progress.step}"))
+            done = self.step(self.bank.batch(self._draw(progress.step)), rate, progress.step / options.steps)
+            progress.step += 1
+            step = progress.step
+            validates = step % options.validate_every == 0 or step == options.steps
+            logs = validates or step % LOG_EVERY == 0
+            saves = validates or step % options.checkpoint_every == 0 or stop.is_set()
+            if logs or saves or self.device.type == "cpu":
+                self._check_finite(done, rate)
+            elapsed = time.monotonic() - began
+            progress.seconds = seconds_before + elapsed
+            if logs:
+                speed = (step - first) * options.tasks / elapsed
+                self._log(done, rate, speed, self._validate() if validates else {}, reporter)
+            if saves:
+                save_checkpoint(self.folder, progress, self.method, self.best, self.step.optimizer)
+            if stop.is_set():
+                raise Interrupted(f"stopped at step {step} of {options.steps}; run the same command again to go on")
+
+    def finish(self) -> TrainResult:
+        """Write the model of the best validation, the history, and last of all the result that says it is done."""
+        progress = self.progress
+        data = {
+            "dataset": self.dataset.name,
+            "split": self.dataset.split.name,
+            "digest": self.dataset.digest,
+            "classes": list(self.dataset.class_names("train")),
+        }
+        digest = save_model(self.folder / "model", self.best, self.settings, self.bank.image_shape, data)
+        write_json(self.folder / "history.json", {"points": progress.points})
+        result = TrainResult(
+            model=self.folder / "model",
+            weights_sha256=digest,
+            history=self.folder / "history.json",
+            steps=progress.step,
+            best_step=progress.best_step,
+            best_val_accuracy=progress.best_accuracy,
+            best_val_interval=progress.best_interval,
+            seconds=progress.seconds,
+            device=str(self.device),
+            precision=str(self.method.precision).removeprefix("torch."),
+        )
+        values = {key: value for key, value in asdict(result).items() if not isinstance(value, Path)}
+        write_json(self.folder / "result.json", {"run": progress.run, **values})
+        return result
+
+    def _draw(self, step: int) -> EpisodeRows:
+        return self.source.draw(step * self.options.tasks, self.options.tasks)
+
+    def _validate(self) -> dict[str, float]:
+        self._settle()
+        mode = self.method.batch_norm_modes[0]
+        now = score(answer(self.method, self.bank, self.validation, mode).accuracy)
+        progress = self.progress
+        if now.accuracy > progress.best_accuracy:
+            progress.best_step, progress.best_accuracy, progress.best_interval = (
+                progress.step,
+                now.accuracy,
+                now.interval,
+            )
+            progress.validations_without_better = 0
+            self.best = _copy(self.method)
+        else:
+            progress.validations_without_better += 1
+        return {"val_accuracy": now.accuracy, "val_interval": now.interval}
+
+    def _settle(self) -> None:
+        """Show the method training images, the same ones each time."""
+        batch = self.bank.batch(self.source.draw(0, math.ceil(SETTLED_WITH / self.options.episode.images)))
+        self.method.eval()
+        with torch.no_grad(), self.method.autocast():
+            self.method.settle(batch.together.flatten(0, 2)[:SETTLED_WITH])
+
+    def _log(
+        self, done: Done, rate: float, tasks_per_s: float, validated: dict[str, float], reporter: Reporter
+    ) -> None:
+        progress = self.progress
+        numbers = {"loss": float(done.loss), "accuracy": float(done.accuracy), "learning_rate": rate}
+        numbers |= {"tasks_per_s": tasks_per_s, **validated}
+        progress.points.append({"step": progress.step, **numbers})
+        best = f"val {100 * progress.best_accuracy:.1f} ± {100 * progress.best_interval:.1f} %, "
+        reporter(progress.step, f"loss {done.loss:.3f}, {best if progress.best_step else ''}{tasks_per_s:.1f} tasks/s")
+        if self.on_metrics:
+            self.on_metrics(progress.step, numbers)
+
+    def _out_of_patience(self) -> bool:
+        return 0 < self.options.patience <= self.progress.validations_without_better
+
+    def _check_finite(self, done: Done, rate: float) -> None:
+        """A loss or gradient that is not finite ends the run before a checkpoint can hold what it does."""
+        if math.isfinite(float(done.loss)) and math.isfinite(float(done.gradient_norm)):
+            return
+        method = self.settings.method
+        inner = f", inner learning rate {method.inner_learning_rate:g}" if isinstance(method, InnerLoopSettings) else ""
+        raise TrainingError(
+            f"the loss is {float(done.loss):g} and its gradient's norm {float(done.gradient_norm):g} at step "
+            f"{self.progress.step} (learning rate {rate:.2g}{inner}); lower train.learning_rate or "
+            f"train.gradient_clip, or set train.precision=float32. The last good checkpoint is kept in {self.folder}"
+        )
+
+
+def _finished(folder: Path, run: str) -> TrainResult | None:
+    """The result in `folder`, if the training there is finished and its files are whole."""
+    if not (folder / "result.json").exists():
+        return None
+    try:
+        values = read_json(folder / "result.json", "train again")
+        whole = sha256_file(folder / "model" / "weights.safetensors") == values["weights_sha256"]
+        read_json(folder / "history.json", "train again")
+        read_json(folder / "model" / "model.json", "train again")
+    except (DamagedFileError, FileNotFoundError):
+        return None
+    if values.pop("run") != run:
+        raise UsageError(f"{folder} holds a training with other settings or data; choose another folder or delete it")
+    return TrainResult(model=folder / "model", history=folder / "history.json", **values) if whole else None
+
+
+def _copy(method: Method) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in method.state_dict().items()}

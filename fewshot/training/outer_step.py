@@ -1,0 +1,77 @@
+"""One step of the outer loop: the gradient of a batch of episodes, and the update of what all tasks share."""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fewshot.data.batches import EpisodeBatch
+from fewshot.methods.base import Method
+from fewshot.methods.task_threads import Workers
+from fewshot.settings.schema import TrainSettings
+
+
+class Done(NamedTuple):
+    """What one step did: its loss and accuracy before the update, and the norm of the gradient before clipping."""
+
+    loss: Tensor
+    accuracy: Tensor
+    gradient_norm: Tensor
+
+
+class OuterStep:
+    """Adam on the mean loss of a batch of tasks.
+
+    The gradient is added up over parts of the batch that fit in memory together, always in the same order.
+    """
+
+    def __init__(self, method: Method, settings: TrainSettings) -> None:
+        self.method, self.settings = method, settings
+        self.optimizer = torch.optim.Adam(
+            _learned(method), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._workers = Workers(method)
+
+    def __call__(self, batch: EpisodeBatch, learning_rate: float, progress: float = 1.0) -> Done:
+        """Update the method's parameters. `progress` is the share of the training steps that is done."""
+        self.method.train()
+        tasks = len(batch.query)
+        size = self.method.tasks_at_once(batch.images_of_a_task)
+        parts = batch.split(min(size, math.ceil(tasks / self._workers.number())))
+        parameters = _learned(self.method)
+        gradients = [torch.zeros_like(parameter) for parameter in parameters]
+        loss = accuracy = torch.zeros((), device=batch.query.device)
+        for part, share in zip(parts, self._workers.map(partial(_gradient, progress), parts), strict=True):
+            weight = len(part.query) / tasks
+            loss, accuracy = loss + share.loss * weight, accuracy + share.accuracy * weight
+            torch._foreach_add_(gradients, share.gradients, alpha=weight)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        return Done(loss, accuracy, norm)
+
+
+class _Share(NamedTuple):
+    """What one part of a batch taught."""
+
+    loss: Tensor
+    accuracy: Tensor
+    gradients: tuple[Tensor, ...]
+
+
+def _gradient(progress: float, method: Method, part: EpisodeBatch) -> _Share:
+    with method.autocast():
+        outcome = method.loss(part, progress)
+    # What has no part in the loss just now, as a head before its stage of the training, gets zeros.
+    gradients = torch.autograd.grad(outcome.loss, _learned(method), materialize_grads=True)
+    return _Share(outcome.loss.detach(), outcome.accuracy, gradients)
+
+
+def _learned(method: Method) -> list[nn.Parameter]:
+    """The parameters that are not frozen."""
+    return [parameter for parameter in method.parameters() if parameter.requires_grad]

@@ -1,0 +1,52 @@
+"""The commands that change data: `fewshot data prepare` and `fewshot data watch`."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fewshot.cli.data import data
+
+
+@data.command("prepare", epilog="Example: fewshot data prepare glyphs digits")
+def prepare_data(names: Annotated[list[str], typer.Argument(help="Datasets; `fewshot data list` lists them.")]) -> None:
+    """Bring datasets up to date with DVC: download, pack, split. What is there already is not done again."""
+    from fewshot.errors import unknown
+    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.settings.schema import SPLITS
+    from flows.cli import output
+    from flows.dvc import commands as dvc
+
+    for name in names:
+        if name not in SPLITS:
+            raise unknown("dataset", name, SPLITS)
+    home = find_home()
+    prepare_environment(home)
+    for name in names:
+        began = time.monotonic()
+        with output.waiting(f"preparing {name}"):
+            remark = dvc.prepare(home, name)
+        if remark:
+            output.remark(remark)
+        output.step(f"prepare {name}", False, time.monotonic() - began)
+
+
+@data.command("watch", epilog="Examples: fewshot data watch photos | fewshot data watch scans --side 28 --channels 1")
+def watch(
+    folder: Annotated[Path, typer.Argument(help="Folder of images; each folder in it that holds some is a class.")],
+    side: Annotated[int, typer.Option(help="Pixels; images are fitted whole into a square of this size.")] = 84,
+    channels: Annotated[int, typer.Option(help="3: colour, 1: grey.")] = 3,
+    ink: Annotated[
+        Literal["auto", "dark", "bright"],
+        typer.Option(help="Of grey images: dark is inverted, auto goes by the border."),
+    ] = "bright",
+) -> None:
+    """Make your own images the dataset called folder: `fewshot retrain folder-protonet` then looks there each time."""
+    from fewshot.project.paths import find_home
+    from flows.dvc import watched_folders
+
+    home = find_home()
+    options = watched_folders.options(folder, home, side=side, channels=channels, ink=ink)
+    watched_folders.watch(home, options)
+    print(f"params.yaml names {options.path}; next: fewshot retrain folder-protonet")

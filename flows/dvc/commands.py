@@ -1,0 +1,156 @@
+"""DVC by its command line, one call at a time: are the data what dvc.lock says, and make them so.
+
+`dvc.repo.Repo` is not a released interface. Of two calls at once the second fails ("is busy"), hence the file lock.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+
+from fewshot.errors import DataError, PipelineError
+from fewshot.project.paths import Home, environment
+from fewshot.system.files import write_bytes
+from flows.dvc import watched_folders
+from flows.dvc.repair import remove_damaged
+
+
+def stages_of(dataset: str) -> tuple[str, ...]:
+    """The stages that make a dataset, in their order."""
+    return ("collect" if dataset == watched_folders.NAME else "download", "pack", "split")
+
+
+def stale(home: Home, datasets: list[str]) -> dict[str, str]:
+    """Why datasets are not what dvc.lock says: name -> reason. Empty if all are clean. Takes about 1 s."""
+    # With their dependencies, so that changed raw files count although pack and split are as they were.
+    targets = [f"split@{name}" for name in datasets]
+    found: dict[str, Any] = json.loads(_dvc(home, "status", "--json", "--with-deps", *targets).splitlines()[-1])
+    reasons: dict[str, str] = {}
+    for name in datasets:
+        for stage in stages_of(name):
+            if changes := found.get(f"{stage}@{name}"):
+                reasons.setdefault(name, _in_words(changes))
+    return reasons
+
+
+def prepare(home: Home, dataset: str) -> str:
+    """Bring a dataset up to date. Returns a remark, or "": how the classes of an own folder changed, for example.
+
+    What is damaged comes from the cache or the remote again, or is made again. Raises DataError if a stage says that
+    the data are wrong, PipelineError if trying again may help.
+    """
+    if dataset == watched_folders.NAME:
+        watched_folders.check(home)
+    damage = remove_damaged(home, locked(home, dataset))
+    before, classes = _lock_file(home), watched_folders.classes(home)
+    # Only then: asking the remote takes seconds, and there may be none.
+    _dvc(home, "repro", *(["--pull"] if damage.missing else []), f"split@{dataset}")
+    if damage.deleted:
+        names = ", ".join(str(file.relative_to(home.project)) for file in damage.deleted)
+        return f"{dataset}: damaged, deleted and fetched or made again: {names}"
+    if dataset == watched_folders.NAME:
+        return watched_folders.remark(classes, watched_folders.classes(home))
+    return _other_bytes(dataset, before, _lock_file(home))
+
+
+def restore(home: Home, dataset: str, md5: dict[str, str]) -> None:
+    """Bring a dataset back as a record has it (path -> md5), from DVC's cache or else its remote.
+
+    Raises what `prepare` raises where neither holds it.
+    """
+    lock = yaml.safe_load((home.project / "dvc.lock").read_text(encoding="utf-8"))
+    outputs = dict(zip(stages_of(dataset), ("raw", "pack", "split"), strict=True))
+    for stage, name in outputs.items():
+        path = f"data/{dataset}/{name}"
+        lock["stages"][f"{stage}@{dataset}"] = {"cmd": "", "outs": [{"path": path, "hash": "md5", "md5": md5[path]}]}
+    write_bytes(home.project / "dvc.lock", yaml.safe_dump(lock).encode())
+    _dvc(home, "pull", "--force", *(f"{stage}@{dataset}" for stage in outputs))
+
+
+def locked(home: Home, dataset: str) -> dict[str, str]:
+    """The md5 that dvc.lock holds for each output of a dataset; empty if it was never made."""
+    stages = _lock_file(home)
+    return {
+        out["path"]: out["md5"]
+        for stage in stages_of(dataset)
+        for out in stages.get(f"{stage}@{dataset}", {}).get("outs", [])
+        if "md5" in out
+    }
+
+
+def _lock_file(home: Home) -> dict[str, Any]:
+    file = home.project / "dvc.lock"
+    if not file.is_file():
+        return {}
+    return dict(yaml.safe_load(file.read_text(encoding="utf-8")).get("stages", {}))
+
+
+def _other_bytes(dataset: str, before: dict[str, Any], after: dict[str, Any]) -> str:
+    """A remark if a stage made other bytes of the same inputs than dvc.lock had; else ""."""
+    for stage in stages_of(dataset):
+        old, new = before.get(f"{stage}@{dataset}"), after.get(f"{stage}@{dataset}")
+        if old and new and _inputs(old) == _inputs(new) and old["outs"] != new["outs"]:
+            # Glyphs are drawn by the machine: its float arithmetic may round a pixel differently.
+            return f"{dataset}: same inputs, but other bytes than dvc.lock had ({stage}); going on with those made here"
+    return ""
+
+
+def _inputs(stage: dict[str, Any]) -> tuple[Any, Any, Any]:
+    return stage.get("cmd"), stage.get("deps"), stage.get("params")
+
+
+def _dvc(home: Home, *arguments: str) -> str:
+    """Run one DVC command in the project; returns what it wrote to standard output."""
+    with FileLock(home.lock("dvc")):
+        _allow_no_git(home)
+        done = _run(home, *arguments)
+    if done.returncode != 0:
+        raise _error(arguments, done.stderr)
+    return done.stdout
+
+
+def _run(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    # Stages import the library of this project, wherever the package was imported from.
+    variables = {**os.environ, **environment(home)}
+    variables["PYTHONPATH"] = str(home.project)
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=home.project, env=variables, capture_output=True, text=True
+    )
+
+
+def _allow_no_git(home: Home) -> None:
+    """An unpacked archive has no git, which DVC takes for an error unless it is told."""
+    local = home.project / ".dvc" / "config.local"
+    if (home.project / ".git").exists() or (local.is_file() and "no_scm" in local.read_text(encoding="utf-8")):
+        return
+    Path(home.project / ".dvc").mkdir(exist_ok=True)
+    done = _run(home, "config", "--local", "core.no_scm", "true")
+    if done.returncode != 0:
+        raise _error(("config",), done.stderr)
+
+
+def _error(arguments: tuple[str, ...], stderr: str) -> DataError | PipelineError:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    said = own or [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:] or ["?"]
+    message = f"dvc {' '.join(arguments)} failed: {said[0]}"
+    may_pass = re.search(r"after \d+ tries|is busy|Unable to acquire lock", stderr)
+    return PipelineError(message) if may_pass else DataError(message)
+
+
+def _in_words(changes: Any) -> str:
+    """DVC's list of changes as one phrase: "data/glyphs/pack modified"."""
+    words = [
+        f"{path} {how}"
+        for change in changes
+        if isinstance(change, dict)
+        for paths in change.values()
+        for path, how in (paths.items() if isinstance(paths, dict) else [(paths, "changed")])
+    ]
+    return ", ".join(words) or "changed"

@@ -1,0 +1,149 @@
+"""When a step need not run: the ingredients of its key, and whether what a stored record points to still exists."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewshot.errors import DataError
+from fewshot.project.fingerprints import code_hashes, lock_key, pick
+from fewshot.project.paths import Home
+from fewshot.settings.schema import Settings
+from fewshot.system.files import read_json, sha256_file, sha256_json, write_json
+from fewshot.tracking.store import run_exists
+from fewshot.tracking.versions import is_registered
+from flows.dvc.commands import locked
+
+Record = dict[str, Any]
+"""What a step returns: ids, paths below the state folder with their digests, numbers. JSON only."""
+
+READS: dict[str, tuple[str, ...]] = {
+    "meta-train": ("seed", "device", "threads", "data", "backbone", "method", "train"),
+    "evaluate": ("evaluate", "device"),
+    "register": ("register",),
+}
+"""The settings that each step reads; others do not make it stale."""
+
+ENTRIES: dict[str, tuple[str, ...]] = {
+    "prepare data": ("fewshot.data.splits",),
+    "meta-train": ("fewshot.training.loop",),
+    "evaluate": ("fewshot.evaluation.evaluate",),
+    "register": ("fewshot.tracking.versions", "fewshot.tracking.pyfunc_model"),
+}
+"""The modules that each step enters the library by; its code key covers what they can reach."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One step that is to be done or found: everything that its result depends on."""
+
+    step: str
+    label: str
+    """For people: "prepare glyphs", "meta-train"."""
+    ingredients: dict[str, Any]
+    """settings, data (dataset -> digest), upstream (step -> digest), code (module -> hash), lock."""
+
+    @property
+    def key(self) -> str:
+        """The name of the stored result, and of the step's folder."""
+        return f"{self.step.replace(' ', '-')}-{sha256_json([self.step, self.ingredients])[:32]}"
+
+
+def datasets(settings: Settings) -> dict[str, str]:
+    """The datasets that a run reads, each with its split; that of the training comes first."""
+    main = settings.data
+    return {main.dataset: main.split} | {name: "" for name in settings.evaluate.also if name != main.dataset}
+
+
+def plan_data(home: Home, dataset: str, split: str) -> Plan:
+    """Prepare a dataset. The md5 of its files are not in the key but checked on a hit: repro may change them."""
+    return _plan(home, "prepare data", f"prepare {dataset}", {"dataset": dataset, "split": split}, {}, {})
+
+
+def plan_training(home: Home, settings: Settings, data: dict[str, Record]) -> Plan:
+    """Meta-train on the training data."""
+    dataset = settings.data.dataset
+    return _plan(home, "meta-train", "meta-train", _read("meta-train", settings), _digests(data, dataset), {})
+
+
+def plan_evaluation(home: Home, settings: Settings, data: dict[str, Record], training: Record) -> Plan:
+    """Evaluate on all datasets. The key of the training is an ingredient, so each training has its own evaluation."""
+    upstream = {"meta-train": sha256_json([training["key"], training["weights_sha256"]])}
+    return _plan(home, "evaluate", "evaluate", _read("evaluate", settings), _digests(data, *data), upstream)
+
+
+def plan_registration(home: Home, settings: Settings, evaluation: Record) -> Plan:
+    """Register the evaluated model."""
+    upstream = {"evaluate": sha256_json([evaluation["key"], evaluation["results"]])}
+    settings_read = _read("register", settings) | {"model name": settings.model_name}
+    return _plan(home, "register", "register", settings_read, {}, upstream)
+
+
+def holds(home: Home, plan: Plan, record: Record, stale_data: dict[str, str]) -> bool:
+    """Whether everything that a stored record points to is still there and unchanged."""
+    if plan.step == "prepare data":
+        # DVC goes by sizes and times; what is read from here on is checked by its bytes.
+        return (
+            record["dataset"] not in stale_data
+            and record["md5"] == locked(home, record["dataset"])
+            and _is_whole(home, record)
+        )
+    if plan.step == "register":
+        return is_registered(home, record)
+    return run_exists(home, record["run_id"]) and all(
+        _is(home.state / path, digest) for path, digest in record["files"].items()
+    )
+
+
+def is_stored(home: Home, plan: Plan) -> bool:
+    """Whether Prefect keeps a result under the plan's key."""
+    return (home.results / plan.key).is_file()
+
+
+def remember(home: Home, preset: str, plan: Plan, record: Record) -> None:
+    """Keep what a step was made of, for `fewshot why` to compare with."""
+    steps = last_run(home, preset)
+    steps[plan.label] = {"key": plan.key, "ingredients": plan.ingredients, "record": record}
+    write_json(_last_file(home, preset), {"steps": steps})
+
+
+def last_run(home: Home, preset: str) -> dict[str, Any]:
+    """What `remember` kept of a preset's last run: label -> {"key", "ingredients", "record"}; empty if it never ran."""
+    file = _last_file(home, preset)
+    return dict(read_json(file, "delete it")["steps"]) if file.is_file() else {}
+
+
+def _last_file(home: Home, preset: str) -> Path:
+    return home.state / "last" / f"{preset}.json"
+
+
+def _plan(
+    home: Home, step: str, label: str, settings: dict[str, Any], data: dict[str, str], upstream: dict[str, str]
+) -> Plan:
+    code: dict[str, str] = {}
+    for entry in ENTRIES[step]:
+        code |= code_hashes(entry)
+    lock = lock_key(home.project)
+    return Plan(step, label, {"settings": settings, "data": data, "upstream": upstream, "code": code, "lock": lock})
+
+
+def _read(step: str, settings: Settings) -> dict[str, Any]:
+    return pick(settings.plain(), READS[step])
+
+
+def _digests(data: dict[str, Record], *datasets: str) -> dict[str, str]:
+    return {name: data[name]["digest"] for name in datasets}
+
+
+def _is_whole(home: Home, record: Record) -> bool:
+    """Whether each file of a prepared dataset has the digest that it was written with."""
+    from fewshot.data.splits import open_dataset
+
+    try:
+        opened = open_dataset(home.data, record["dataset"], record["split"])
+    except DataError:
+        return False
+    return opened.digest == record["digest"] and _is(opened.episodes, record["episodes_digest"])
+
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256_file(path) == digest

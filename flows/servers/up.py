@@ -1,0 +1,92 @@
+"""`fewshot up`: both servers, a worker and the schedule, on one machine; and whether they all answer."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from fewshot.errors import PipelineError
+from fewshot.project.doctor import Finding
+from fewshot.project.paths import Home
+from flows.servers.ephemeral_prefect import running_api
+from flows.servers.supervisor import Part, Supervisor, api_address, both_servers
+
+POOL = "local"
+NIGHTLY = "retrain/nightly"
+MANUAL = "pipeline/manual"
+SWEEP_S = 20.0
+"""Seconds between looks for runs whose process was killed."""
+
+
+@contextmanager
+def everything(
+    home: Home, mlflow_port: int, prefect_port: int, preset: str, overrides: list[str], cron: str
+) -> Iterator[Supervisor]:
+    """Servers, worker and deployments while the block runs; `retrain` comes at the times of `cron` (UTC)."""
+    with both_servers(home, mlflow_port, prefect_port) as supervisor:
+        api = api_address(prefect_port)
+        worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+        supervisor.start(
+            Part(
+                "worker",
+                [*worker, "--name", "fewshot-up"],
+                home.prefect / "worker.log",
+                f"{api}/work_pools/{POOL}",  # which a new worker makes
+                {"PREFECT_API_URL": api},
+            )
+        )
+        parameters = json.dumps({"preset": preset, "overrides": overrides})
+        _deploy(home, api, "--name", NIGHTLY, "--cron", cron, "--timezone", "UTC", "--params", parameters)
+        _deploy(home, api, "--name", MANUAL)
+        yield supervisor
+
+
+def check(home: Home) -> list[Finding]:
+    """Ask the servers of a running `fewshot up` for each part."""
+    api = running_api(home)
+    if api is None:
+        return [Finding("Prefect", False, "no server of this project answers; start: fewshot up")]
+    findings = [Finding("Prefect", True, f"answers at {api}")]
+    workers = _ask(api, f"/work_pools/{POOL}/workers/filter", {})
+    online = [worker["name"] for worker in workers or [] if worker["status"] == "ONLINE"]
+    findings.append(Finding("worker", bool(online), ", ".join(online) or f"none is online in the pool {POOL}"))
+    deployed = {one["name"]: one for one in _ask(api, "/deployments/filter", {}) or []}
+    nightly = deployed.get(NIGHTLY.partition("/")[2])
+    active = [one["schedule"].get("cron", "") for one in (nightly or {}).get("schedules", []) if one["active"]]
+    when = f"retrain at {', '.join(active)} (UTC)" if active else "none is active; start fewshot up again"
+    return [*findings, Finding("schedule", bool(active), when)]
+
+
+def free_crashed_runs(home: Home, api: str, remark: Callable[[str], None]) -> None:
+    """Mark flow runs and MLflow runs whose process was killed, so that nothing waits for them."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from fewshot.tracking import runs as tracking
+    from flows.crashed_runs import sweep
+
+    with temporary_settings({PREFECT_API_URL: api}):
+        for dead in (*sweep(home), *tracking.sweep(home)):
+            remark(f"run {dead} was left behind by a process that was killed; it is marked so now")
+
+
+def _ask(api: str, path: str, body: dict[str, Any]) -> Any:
+    answer = httpx.post(api + path, json=body, timeout=20, trust_env=False)
+    return answer.json() if answer.status_code < 400 else None
+
+
+def _deploy(home: Home, api: str, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *arguments],
+        cwd=home.project,
+        env={**os.environ, "PREFECT_API_URL": api},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise PipelineError(f"prefect deploy {arguments[1]} failed: {lines[-1] if lines else '?'}")

@@ -1,0 +1,262 @@
+"""Champion and challenger in a real registry: judged, exchanged, interrupted, taken back."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import mlflow
+import pytest
+from safetensors.torch import load_file
+from toy_data import SHAPES, TOY, toy_dataset
+
+from fewshot.data.splits import Dataset, unturned
+from fewshot.errors import DataError, RegistryError
+from fewshot.evaluation.stats import Score
+from fewshot.model import save_model
+from fewshot.project.lineage import Lineage
+from fewshot.project.paths import Home
+from fewshot.promotion.champion import DECISION, TESTS, VERDICT, Ruling, history, judge, rollback
+from fewshot.promotion.gate_episodes import gate_episodes
+from fewshot.settings.schema import Settings, settings_from
+from fewshot.system.files import read_json, write_json
+from fewshot.tracking import runs as tracking
+from fewshot.tracking.store import aliases, connect
+from fewshot.tracking.versions import register
+from fewshot.training.loop import train
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+ORIGIN = Lineage("d" * 64, "c" * 64, "none", "none", False, "none")
+GATE = {"shape": "3w1s4q", "episodes": 40, "tests_per_year": 4}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return toy_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """The records of a model that learned, and of two that see no difference between images."""
+    folder = tmp_path_factory.mktemp("trained")
+    result = train(settings_from(TOY | {"train": TOY["train"] | {"learning_rate": 5e-3}}), dataset, folder / "good")  # type: ignore[operator]
+    records = {"good": {"model": str(result.model), "weights_sha256": result.weights_sha256}}
+    description = read_json(result.model / "model.json", "")
+    for number, name in enumerate(("bad", "as bad")):
+        weights = load_file(result.model / "weights.safetensors")
+        weights["backbone.norms.3.weight"] *= 0
+        weights["backbone.norms.3.bias"] *= 0
+        weights["backbone.norms.0.bias"] += number
+        place = folder / name
+        digest = save_model(place, weights, settings_from(description["settings"]), (1, 16, 16), description["data"])
+        records[name] = {"model": str(place), "weights_sha256": digest}
+    return records
+
+
+@pytest.fixture
+def models(request: pytest.FixtureRequest, home: Home, trained: dict[str, dict[str, str]]) -> "Models":
+    return Models(home, request.node.name[:60], trained)
+
+
+class Models:
+    """The versions of one registered model."""
+
+    def __init__(self, home: Home, name: str, trained: dict[str, dict[str, str]]) -> None:
+        self.home, self.name, self.trained = home, name, trained
+        self.settings: Settings = settings_from({**TOY, "gate": GATE, "register": {"model": name}})
+
+    def add(self, which: str) -> str:
+        """Register a trained model as one more version."""
+        evaluation = {
+            "run_id": tracking.open_run(self.home, self.settings, ORIGIN),
+            "results": {"glyphs/3w1s": asdict(Score(0.5, 0.01, 40))},
+        }
+        return str(register(self.home, self.settings, self.trained[which], evaluation, ORIGIN)["version"])
+
+    def judge(self, version: str, dataset: Dataset) -> Ruling:
+        return judge(self.home, self.settings, self.name, version, dataset)[0]
+
+    def aliases(self, version: str) -> list[str] | None:
+        return aliases(self.home, self.name, version)
+
+
+def spent(models: Models) -> list[str]:
+    return list(json.loads(connect(models.home).get_registered_model(models.name).tags[TESTS]))
+
+
+def test_only_the_better_model_is_promoted_and_it_is_written_down_why(models: Models, dataset: Dataset) -> None:
+    first, second, third = models.add("bad"), models.add("good"), models.add("as bad")
+    assert models.judge(first, dataset).decision == "first"
+    assert models.aliases(first) == ["champion"]
+
+    ruling = models.judge(second, dataset)
+    assert (ruling.decision, ruling.against) == ("promoted", first)
+    assert models.aliases(second) == ["champion"]
+    assert models.aliases(first) == ["previous"]
+    assert ruling.verdict is not None
+    assert ruling.costs is not None
+    assert ruling.verdict["p"] <= ruling.verdict["level"] == 0.05 / 4
+    assert 0 < ruling.costs["calibration_error"] < 1
+    assert ruling.costs["latency_ms"] > 0
+
+    assert models.judge(third, dataset).decision == "kept"
+    assert models.aliases(second) == ["champion"]
+    assert models.aliases(third) == ["challenger"]
+
+    found = connect(models.home).get_model_version(models.name, second)
+    assert found.tags[DECISION] == "promoted"
+    assert json.loads(found.tags[VERDICT])["against"] == first
+    logged = Path(mlflow.artifacts.download_artifacts(run_id=found.run_id, artifact_path="verdict"))
+    assert {file.suffix for file in logged.iterdir()} == {".json", ".md"}
+    [text] = [file.read_text(encoding="utf-8") for file in logged.glob("*.md")]
+    assert f"| difference | {100 * ruling.verdict['difference']['accuracy']:.2f} ±" in text
+
+    told = history(models.home, models.name)
+    assert [(version, of.decision if of else "", named) for version, of, named, _ in told] == [
+        (first, "first", ["previous"]), (second, "promoted", ["champion"]), (third, "kept", ["challenger"]),
+    ]  # fmt: skip
+
+
+def test_a_version_is_judged_once_and_each_test_is_paid_for(models: Models, dataset: Dataset) -> None:
+    champion, challenger = models.add("good"), models.add("bad")
+    models.judge(champion, dataset)
+    ruling, is_new = judge(models.home, models.settings, models.name, challenger, dataset)
+    assert is_new
+    assert judge(models.home, models.settings, models.name, challenger, dataset) == (ruling, False)
+    # Other settings of the gate are another question; here the year's only test is spent.
+    models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 1}})
+    other, is_new = judge(models.home, models.settings, models.name, challenger, dataset)
+    assert is_new
+    assert other.verdict is not None
+    assert other.verdict["level"] == 0
+    assert "as many as gate.tests_per_year allows" in other.reason
+    # The second ruling took the place of the first, and spent nothing; the first one's test is not forgotten by that,
+    # nor by deleting the version.
+    assert len(spent(models)) == 1
+    models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 2}})
+    assert models.judge(challenger, dataset).verdict["level"] == 0.05 / 2  # type: ignore[index]
+    assert len(spent(models)) == 2
+    # Nor by a clock that is years ahead for a night: what is old by its word is remembered.
+    old = ["2001-01-01T00:00:00+00:00", *spent(models)]
+    connect(models.home).set_registered_model_tag(models.name, TESTS, json.dumps(old))
+    models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 3}})
+    models.judge(challenger, dataset)
+    assert spent(models)[:-1] == old
+    connect(models.home).delete_model_version(models.name, challenger)
+    assert models.judge(models.add("as bad"), dataset).verdict["level"] == 0  # type: ignore[index]
+
+
+def test_an_interrupted_promotion_leaves_one_champion_and_is_completed(
+    models: Models, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = models.add("bad"), models.add("good")
+    models.judge(first, dataset)
+    set_alias = mlflow.MlflowClient.set_registered_model_alias
+
+    def dies(self: mlflow.MlflowClient, name: str, alias: str, version: str) -> None:
+        if alias == "champion":
+            raise KeyboardInterrupt
+        set_alias(self, name, alias, version)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", dies)
+        with pytest.raises(KeyboardInterrupt):
+            models.judge(second, dataset)
+    assert models.aliases(first) == ["champion", "previous"]
+    # Once judged, nothing is computed again: what was decided is carried out.
+    with monkeypatch.context() as patch:
+        patch.setattr("fewshot.promotion.champion.compare", None)
+        assert models.judge(second, dataset).decision == "promoted"
+        assert models.judge(second, dataset).decision == "promoted"
+    assert models.aliases(second) == ["champion"]
+    assert models.aliases(first) == ["previous"]
+
+
+def test_rollback_goes_back_and_forth_and_is_not_undone_by_the_gate(models: Models, dataset: Dataset) -> None:
+    first, second = models.add("bad"), models.add("good")
+    models.judge(first, dataset)
+    with pytest.raises(RegistryError, match="no version to go back to"):
+        rollback(models.home, models.name)
+    models.judge(second, dataset)
+    assert rollback(models.home, models.name) == (second, first)
+    assert models.aliases(first) == ["champion"]
+    ruling = models.judge(second, dataset)
+    assert ruling.decision == "kept"
+    assert "rolled back" in ruling.reason
+    assert models.aliases(first) == ["champion"]
+    assert [when != "" for *_, when in history(models.home, models.name)] == [False, True]
+    assert rollback(models.home, models.name) == (first, second)
+    assert models.aliases(second) == ["champion"]
+
+
+def test_a_champion_whose_version_was_deleted_is_replaced(models: Models, dataset: Dataset) -> None:
+    first, second = models.add("good"), models.add("bad")
+    models.judge(first, dataset)
+    connect(models.home).delete_model_version(models.name, first)
+    assert models.judge(second, dataset).decision == "first"
+    assert models.aliases(second) == ["champion"]
+
+
+@pytest.mark.parametrize("registered", ["before", "after"])
+def test_the_previous_one_replaces_a_deleted_champion(models: Models, dataset: Dataset, registered: str) -> None:
+    first, second = models.add("bad"), models.add("good")
+    models.judge(first, dataset)
+    models.judge(second, dataset)
+    third = models.add("as bad") if registered == "before" else ""
+    connect(models.home).delete_model_version(models.name, second)
+    third = third or models.add("as bad")
+    # Not the first one that comes along, although no champion is there: it is tested against the one before.
+    ruling = models.judge(third, dataset)
+    assert (ruling.decision, ruling.against) == ("kept", first)
+    assert models.aliases(first) == ["champion"]
+    assert models.aliases(third) == ["challenger"]
+
+
+def test_a_version_that_was_rolled_back_does_not_take_the_place_of_a_deleted_champion(
+    models: Models, dataset: Dataset
+) -> None:
+    first, second = models.add("bad"), models.add("good")
+    models.judge(first, dataset)
+    models.judge(second, dataset)
+    rollback(models.home, models.name)
+    connect(models.home).delete_model_version(models.name, first)
+    assert models.judge(models.add("as bad"), dataset).decision == "first"
+    assert models.aliases(second) == ["previous"]
+
+
+def test_history_of_an_unknown_model_is_an_error(home: Home) -> None:
+    with pytest.raises(RegistryError, match="there is no version of a model nobody"):
+        history(home, "nobody")
+
+
+def test_classes_that_a_model_was_trained_on_are_left_out(
+    dataset: Dataset, trained: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    model, shape = Path(trained["good"]["model"]), SHAPES[0]
+    drawn, left_out = gate_episodes(dataset, [model], shape, 40)
+    assert left_out == ()
+    assert (drawn.rows == dataset.frozen("gate", shape, 40).rows).all()
+
+    def trained_on(*names: str) -> Path:
+        description = read_json(model / "model.json", "")
+        description["data"]["classes"] += names
+        write_json(tmp_path / str(len(names)) / "model.json", description)
+        return tmp_path / str(len(names))
+
+    gate = dataset.class_names("gate")
+    drawn, left_out = gate_episodes(dataset, [model, trained_on(f"{gate[0]}@90")], shape, 40)
+    assert left_out == gate[:1]
+    start = {packed.name: packed.start for packed in dataset.pack.classes}
+    rows_left_out = range(start[unturned(gate[0])], start[unturned(gate[0])] + 8)
+    assert not set(drawn.rows.ravel()) & set(rows_left_out)
+    assert len(drawn) == 40
+    with pytest.raises(DataError, match="2 of the 4 gate classes"):
+        gate_episodes(dataset, [trained_on(*gate[:2])], shape, 40)
+    # Classes of another dataset that bear the same names are not these classes.
+    elsewhere = replace(dataset, name="omniglot")
+    assert gate_episodes(elsewhere, [trained_on(*gate[:2])], shape, 40)[1] == ()

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fewshot.data.splits import open_dataset
+from fewshot.data.dataset import open_dataset
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.project.paths import find_home
 from fewshot.settings.presets import load_settings
@@ -61,7 +61,7 @@ def table() -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for method, found in json.loads(TARGET.read_text(encoding="utf-8"))["methods"].items():
         of_columns = [found["results"][column.replace(" ", "/")] for column in head[1:]]
-        cells = [f"{100 * one['accuracy']:.1f} ± {100 * one['interval']:.1f}" for one in of_columns]
+        cells = [f"{100 * one['accuracy']:.1f} ± {100 * one['ci95']:.1f}" for one in of_columns]
         lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

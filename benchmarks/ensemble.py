@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from fewshot.data.batches import ImageBank
-from fewshot.data.splits import open_dataset
-from fewshot.evaluation.predictions import answer
+from fewshot.data.dataset import open_dataset
+from fewshot.evaluation.predictions import predict_episodes
 from fewshot.evaluation.stats import score
 from fewshot.methods.inner_loop import InnerLoop
 from fewshot.model import describe_model, load_model
 from fewshot.project.paths import find_home
+from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.methods import InnerLoopSettings
-from fewshot.settings.schema import EpisodeShape
 from fewshot.system.device import pick_device, prepare_cpu
 
 SHAPES, EPISODES = (EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15)), 600
@@ -48,7 +48,9 @@ def main(folder: Path) -> None:
             accuracies = {}
             for members in (1, of_model.ensemble):
                 method.settings = of_model.model_copy(update={"ensemble": members})
-                accuracies[members] = answer(method, bank, dataset.frozen("test", shape, EPISODES), mode).accuracy
+                accuracies[members] = predict_episodes(
+                    method, bank, dataset.fixed_episodes("test", shape, EPISODES), mode
+                ).accuracy
             gain = accuracies[of_model.ensemble] - accuracies[1]
             found[f"{shape.task} {mode}"] = {
                 **{f"members: {members}": asdict(score(values)) for members, values in accuracies.items()},

@@ -26,16 +26,17 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from fewshot.data.batches import ImageBank
-from fewshot.data.episode_sampler import EpisodeRows
-from fewshot.data.splits import Dataset, open_dataset
+from fewshot.data.dataset import Dataset, open_dataset
+from fewshot.data.episode_sampler import EpisodeIndices
 from fewshot.evaluation.stats import score
 from fewshot.methods import build_method
 from fewshot.methods.base import BatchNorm, Method
 from fewshot.methods.task_threads import Workers
 from fewshot.model import load_model
 from fewshot.project.paths import find_home
+from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.presets import load_settings
-from fewshot.settings.schema import EpisodeShape, Settings
+from fewshot.settings.schema import Settings
 from fewshot.system.device import pick_device, prepare_cpu
 from fewshot.training.loop import train
 
@@ -99,7 +100,7 @@ def _compared(
             "learned - descent": _mean(values - tested[rate][key]),
         }
         difference = found[key]["learned - descent"]
-        print(f"{key}, rate {rate:g}: {difference['mean']:+.4f} ± {difference['interval']:.4f}", flush=True)
+        print(f"{key}, rate {rate:g}: {difference['mean']:+.4f} ± {difference['ci95']:.4f}", flush=True)
     return found
 
 
@@ -126,7 +127,7 @@ def _measured(
     method.eval()
     found: dict[str, np.ndarray] = {}
     for shape in SHAPES:
-        drawn = dataset.frozen(subset, shape, episodes)
+        drawn = dataset.fixed_episodes(subset, shape, episodes)
         size = method.tasks_at_once(drawn.rows[0].size)
         parts = [drawn[first : first + size] for first in range(0, len(drawn), size)]
         for mode in method.batch_norm_modes:
@@ -137,7 +138,7 @@ def _measured(
 
 
 def _accuracy_and_loss(
-    bank: ImageBank, mode: BatchNorm, method: Method, part: EpisodeRows
+    bank: ImageBank, mode: BatchNorm, method: Method, part: EpisodeIndices
 ) -> Float[Tensor, "measure task"]:
     batch = bank.batch(part)
     with torch.no_grad(), method.autocast():
@@ -149,7 +150,7 @@ def _accuracy_and_loss(
 def _mean(values: Float[np.ndarray, "episode"]) -> dict[str, float]:
     """With the interval; `score` knows accuracies only by name."""
     found = score(values)
-    return {"mean": found.accuracy, "interval": found.interval}
+    return {"mean": found.accuracy, "ci95": found.ci95}
 
 
 if __name__ == "__main__":

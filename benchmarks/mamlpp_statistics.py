@@ -20,14 +20,14 @@ import numpy as np
 import torch
 
 from fewshot.data.batches import EpisodeBatch, ImageBank
-from fewshot.data.splits import open_dataset
+from fewshot.data.dataset import open_dataset
 from fewshot.evaluation.stats import score
 from fewshot.methods import mamlpp
 from fewshot.methods.mamlpp import MAMLPlusPlus
 from fewshot.methods.stacked_tasks import Images, Weights, flat
 from fewshot.model import describe_model, load_model
 from fewshot.project.paths import find_home
-from fewshot.settings.schema import EpisodeShape
+from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.system.device import pick_device, prepare_cpu
 
 EPISODES = 600
@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
     method, bank = load_model(folder, device), ImageBank(dataset.pack.images, device)
     if not isinstance(method, MAMLPlusPlus):
         sys.exit(f"error: {folder} holds no MAML++")
-    episodes = dataset.frozen("test", EpisodeShape(5, 1, 15), EPISODES)
+    episodes = dataset.fixed_episodes("test", EpisodeShape(5, 1, 15), EPISODES)
     right = [
         {name: float((answer.argmax(-1) == batch.labels).float().mean()) for name, answer in answers(method, batch)}
         for place in range(EPISODES)

@@ -10,9 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fewshot.classifier import FewShotClassifier
-from fewshot.data.splits import open_dataset
-from fewshot.project.paths import find_home, prepare_environment
-from fewshot.settings.schema import EpisodeShape
+from fewshot.data.dataset import open_dataset
+from fewshot.project.paths import find_home
+from fewshot.project.tool_environment import prepare_environment
+from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.tracking.versions import model_folder
 
 SHOWN = 9
@@ -25,7 +26,7 @@ def draw(model: str, target: Path) -> None:
     prepare_environment(home)
     classifier = FewShotClassifier.load(model_folder(home, model), device="cpu")
     dataset = open_dataset(home.data, "glyphs", "scripts")
-    episode = dataset.frozen("test", EpisodeShape(5, 1, 15), 1)
+    episode = dataset.fixed_episodes("test", EpisodeShape(5, 1, 15), 1)
     images = np.array(dataset.pack.images[episode.rows[0]])
     names = [dataset.class_names("test")[number].replace("/", "\n", 1) for number in episode.classes[0]]
     classifier.fit(list(images[:, :1]), names)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from fewshot.data.splits import open_dataset
+from fewshot.data.dataset import open_dataset
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.evaluation.stats import score
 from fewshot.project.paths import find_home
@@ -53,7 +53,7 @@ def main() -> None:
         }
         found["seeds"][seed] = of_seed
         for name, one in of_seed["bfloat16 - float32"].items():
-            print(f"seed {seed} {name}: {100 * one['accuracy']:+.2f} ± {100 * one['interval']:.2f} %", flush=True)
+            print(f"seed {seed} {name}: {100 * one['accuracy']:+.2f} ± {100 * one['ci95']:.2f} %", flush=True)
     found["versions"] = {"python": platform.python_version(), "torch": version("torch"), "numpy": np.__version__}
     target = Path(__file__).parent / "results_precision.json"
     target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -37,7 +37,7 @@ def record(preset: str) -> dict[str, Any]:
     return {
         "command": f"fewshot run {preset}",
         "results": {
-            name: {key: round(one[key], 8) for key in ("accuracy", "interval", "episodes")}
+            name: {key: round(one[key], 8) for key in ("accuracy", "ci95", "episodes")}
             for name, one in evaluation["results"].items()
         },
         "training_seconds": round(training["seconds"], 1),
@@ -51,7 +51,7 @@ def record(preset: str) -> dict[str, Any]:
             "md5": steps[f"prepare {model['data']['dataset']}"]["record"]["md5"],
         },
         "validation_curve": [
-            [point["step"], round(point["val_accuracy"], 4), round(point["val_interval"], 4)]
+            [point["step"], round(point["val_accuracy"], 4), round(point["val_ci95"], 4)]
             for point in read_json(home.state / training["history"], "run it again")["points"]
             if "val_accuracy" in point
         ],
@@ -64,7 +64,7 @@ def header(found: dict[str, Any]) -> str:
     """The line of a preset that says what it reached."""
     own = f"{found['data']['dataset']}/"
     accuracies = [
-        f"{name.removeprefix(own)} {100 * one['accuracy']:.1f} ± {100 * one['interval']:.1f} %"
+        f"{name.removeprefix(own)} {100 * one['accuracy']:.1f} ± {100 * one['ci95']:.1f} %"
         for name, one in found["results"].items()
         if name.startswith(own)
     ]

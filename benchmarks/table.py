@@ -53,7 +53,7 @@ def _method(settings: dict[str, Any]) -> str:
 def _cell(results: dict[str, Any], name: str) -> str:
     """Inductive, and where it differs transductive accuracy."""
     found = {mark: results[key] for mark, key in (("", name), ("t ", f"{name} transductive")) if key in results}
-    texts = [f"{mark}{100 * one['accuracy']:.2f} ± {100 * one['interval']:.2f}" for mark, one in found.items()]
+    texts = [f"{mark}{100 * one['accuracy']:.2f} ± {100 * one['ci95']:.2f}" for mark, one in found.items()]
     return ", ".join(texts) or "-"
 
 

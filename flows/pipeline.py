@@ -13,7 +13,8 @@ from prefect.runtime import flow_run
 
 from fewshot.errors import FewshotError, PipelineError, RegistryError
 from fewshot.project.lineage import lineage
-from fewshot.project.paths import Home, find_home, prepare_environment
+from fewshot.project.paths import Home, find_home
+from fewshot.project.tool_environment import prepare_environment
 from fewshot.settings.presets import DEFAULT_PRESET, load_settings
 from fewshot.settings.schema import Settings, settings_from
 from fewshot.tracking import runs as tracking
@@ -46,23 +47,23 @@ RETRIED: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [3, 20], "retry_
 )
 def prepare_data(plan: Plan, dataset: str, split: str) -> Record:
     """Let DVC bring a dataset up to date, and check every file of it."""
-    from fewshot.data.splits import open_dataset
+    from fewshot.data.dataset import open_dataset
 
     home = find_home()
     remark = dvc.prepare(home, dataset)
     if remark:
         output.remark(remark)
     opened = open_dataset(home.data, dataset, split)
-    digests = {"digest": opened.digest, "episodes_digest": opened.split.episodes_digest}
-    md5 = dvc.locked(home, dataset)
-    return {"dataset": dataset, "split": opened.split.name, **digests, "md5": md5, "remark": remark}
+    digests = {"digest": opened.digest, "episodes_digest": opened.scheme.episodes_digest}
+    md5 = dvc.dvc_lock(home, dataset)
+    return {"dataset": dataset, "split": opened.scheme.name, **digests, "md5": md5, "remark": remark}
 
 
 # No time limit: a training may take days, and it goes on from its checkpoint whenever it is ended.
 @task(name="meta-train", task_run_name="{plan.label}", cache_key_fn=plan_key, **STORED, **RETRIED)
 def meta_train(plan: Plan, settings: dict[str, Any], data: Record) -> Record:
     """Meta-train, or find the finished training in its folder, and log a run of it."""
-    from fewshot.data.splits import open_dataset
+    from fewshot.data.dataset import open_dataset
     from fewshot.training.loop import train
     from flows.records import training_record
 
@@ -80,7 +81,7 @@ def meta_train(plan: Plan, settings: dict[str, Any], data: Record) -> Record:
 )
 def evaluate_model(plan: Plan, settings: dict[str, Any], data: dict[str, Record], training: Record) -> Record:
     """Measure the model on the frozen test episodes of each dataset."""
-    from fewshot.data.splits import open_dataset
+    from fewshot.data.dataset import open_dataset
     from flows.records import evaluated, evaluation_record, run_to_evaluate
 
     home, chosen = find_home(), settings_from(settings)
@@ -98,7 +99,7 @@ def register_model(plan: Plan, settings: dict[str, Any], training: Record, evalu
     from fewshot.tracking.versions import register
 
     home, chosen = find_home(), settings_from(settings)
-    md5 = dvc.locked(home, chosen.data.dataset)
+    md5 = dvc.dvc_lock(home, chosen.data.dataset)
     origin = lineage(home, training["data_digest"], flow_run.id or "none", md5)
     return {"key": plan.key, **register(home, chosen, training, evaluation, origin)}
 
@@ -166,7 +167,7 @@ class _Steps:
         """Run a step, or take its stored record if all that it points to still exists."""
         began = time.monotonic()
         # Two pipelines that need the same step: the second waits, then finds it stored.
-        with FileLock(self._home.lock(plan.key)):
+        with FileLock(self._home.file_lock(plan.key)):
             state = step(plan, **arguments, return_state=True)
             cached = state.name == "Cached"
             if cached and not plans.holds(self._home, plan, state.result(), self._stale):

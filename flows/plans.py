@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.errors import DataError
-from fewshot.project.fingerprints import code_hashes, lock_key, pick
+from fewshot.project.fingerprints import code_hashes, pick, requirements_hash
 from fewshot.project.paths import Home
 from fewshot.settings.schema import Settings
 from fewshot.system.files import read_json, sha256_file, sha256_json, write_json
 from fewshot.tracking.store import run_exists
 from fewshot.tracking.versions import is_registered
-from flows.dvc.commands import locked
+from flows.dvc.commands import dvc_lock
 
 Record = dict[str, Any]
 """What a step returns: ids, paths below the state folder with their digests, numbers. JSON only."""
@@ -84,7 +84,7 @@ def holds(home: Home, plan: Plan, record: Record, stale_data: dict[str, str]) ->
         # DVC goes by sizes and times; what is read from here on is checked by its bytes.
         return (
             record["dataset"] not in stale_data
-            and record["md5"] == locked(home, record["dataset"])
+            and record["md5"] == dvc_lock(home, record["dataset"])
             and _is_whole(home, record)
         )
     if plan.step == "register":
@@ -122,7 +122,7 @@ def _plan(
     code: dict[str, str] = {}
     for entry in ENTRIES[step]:
         code |= code_hashes(entry)
-    lock = lock_key(home.project)
+    lock = requirements_hash(home.project)
     return Plan(step, label, {"settings": settings, "data": data, "upstream": upstream, "code": code, "lock": lock})
 
 
@@ -136,7 +136,7 @@ def _digests(data: dict[str, Record], *datasets: str) -> dict[str, str]:
 
 def _is_whole(home: Home, record: Record) -> bool:
     """Whether each file of a prepared dataset has the digest that it was written with."""
-    from fewshot.data.splits import open_dataset
+    from fewshot.data.dataset import open_dataset
 
     try:
         opened = open_dataset(home.data, record["dataset"], record["split"])

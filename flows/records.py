@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from fewshot.data.splits import Dataset
+from fewshot.data.dataset import Dataset
 from fewshot.errors import DamagedFileError
 from fewshot.evaluation.evaluate import Evaluation, evaluate, read_evaluation
 from fewshot.project.lineage import lineage

@@ -7,9 +7,10 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
-from fewshot.data.splits import open_dataset
-from fewshot.project.paths import Home, find_home, prepare_environment
-from fewshot.promotion.champion import judge, markdown
+from fewshot.data.dataset import open_dataset
+from fewshot.project.paths import Home, find_home
+from fewshot.project.tool_environment import prepare_environment
+from fewshot.promotion.champion import decide_promotion, markdown
 from fewshot.reporting.report_card import report_card
 from fewshot.settings.presets import DEFAULT_PRESET, load_settings
 from fewshot.settings.schema import Settings, settings_from
@@ -24,15 +25,15 @@ def gate(settings: dict[str, Any], model: str, version: str) -> dict[str, Any]:
     """Compare the version with the champion on the gate's episodes, and promote it if it is better."""
     home, chosen = find_home(), settings_from(settings)
     dataset = open_dataset(home.data, chosen.data.dataset, chosen.data.split)
-    ruling, is_new = judge(home, chosen, model, version, dataset)
+    record, is_new = decide_promotion(home, chosen, model, version, dataset)
     return {
-        "outcome": ruling.decision,
-        "version": ruling.version,
-        "against": ruling.against,
-        "reason": ruling.reason,
-        "verdict": ruling.verdict,
+        "outcome": record.decision,
+        "version": record.version,
+        "against": record.against,
+        "reason": record.reason,
+        "verdict": record.verdict,
         "is_new": is_new,
-        "markdown": markdown(ruling),
+        "markdown": markdown(record),
     }
 
 
@@ -54,7 +55,7 @@ def retrain(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) ->
     said = {"model": settings.model_name, "preset": preset, "flow_run": flow_run.id or "none"}
     try:
         # Of two for one model the second has nothing to do: the first one is doing it.
-        with FileLock(home.lock(f"retrain-{settings.model_name}"), timeout=0):
+        with FileLock(home.file_lock(f"retrain-{settings.model_name}"), timeout=0):
             outcome = said | _retrained(home, settings, preset, overrides or [])
     except Timeout:
         outcome = said | {

@@ -16,11 +16,11 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from fewshot.data.splits import Dataset, open_dataset
+from fewshot.data.dataset import Dataset, open_dataset
 from fewshot.errors import DataError, FewshotError, PipelineError
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.project.doctor import Finding
-from fewshot.project.fingerprints import code_key, lock_key
+from fewshot.project.fingerprints import code_key, requirements_hash
 from fewshot.project.paths import Home
 from fewshot.settings.schema import settings_from
 from fewshot.system.files import read_json, sha256_file, write_bytes
@@ -97,7 +97,7 @@ def _settings(folder: Path, tags: dict[str, str]) -> Finding:
 
 
 def _environment(home: Home, tags: dict[str, str]) -> Finding:
-    here, recorded = lock_key(home.project), tags["fewshot.lock_key"]
+    here, recorded = requirements_hash(home.project), tags["fewshot.lock_key"]
     if here == recorded:
         return Finding("lock", True, f"requirements.lock {here[:16]}..., as then, on {tags['fewshot.machine']}")
     return Finding("lock", False, f"requirements.lock is {here[:16]}..., it was {recorded[:16]}...; results may differ")
@@ -179,7 +179,7 @@ def _numbers(home: Home, version: Version, model: Path, dataset: Dataset, settin
     other = [
         f"{name}: {then[name]} then, {now} now"
         for name, one in again.items()
-        if (now := f"{one.accuracy:.4f} ± {one.interval:.4f} ({one.episodes} episodes)") != then.get(name)
+        if (now := f"{one.accuracy:.4f} ± {one.ci95:.4f} ({one.episodes} episodes)") != then.get(name)
     ]
     if other:
         return Finding("numbers", False, "; ".join(other))

@@ -9,7 +9,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 
-from fewshot.project.paths import Home, environment, prepare_environment
+from fewshot.project.paths import Home
+from fewshot.project.tool_environment import environment, prepare_environment
 
 
 @pytest.fixture(scope="session", autouse=True)

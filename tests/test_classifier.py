@@ -5,7 +5,7 @@ import pytest
 from toy_data import toy_dataset, toy_settings
 
 from fewshot.classifier import FewShotClassifier
-from fewshot.data.splits import Dataset
+from fewshot.data.dataset import Dataset
 from fewshot.errors import UsageError
 from fewshot.training.loop import train
 

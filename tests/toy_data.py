@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fewshot.data.episode_sampler import EpisodeSource, write_frozen
+from fewshot.data.dataset import Dataset
+from fewshot.data.episode_sampler import EpisodeSampler
+from fewshot.data.fixed_episodes import write_fixed_episodes
 from fewshot.data.pack import write_pack
-from fewshot.data.splits import Dataset, Split, class_table, episodes_path, split_path, write_split
-from fewshot.settings.schema import EpisodeShape, Settings, settings_from
+from fewshot.data.splits import SplitScheme, class_table, episodes_path, scheme_path, write_scheme
+from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.settings.schema import Settings, settings_from
 
 TOY = {
     "threads": 1,
@@ -39,14 +42,14 @@ def toy_dataset(data: Path, size: int = 16, seed: int = 0) -> Dataset:
     names = [packed.name for packed in pack.classes]
     parts = {"train": names[:12], "val": names[12:16], "gate": names[16:20], "test": names[20:]}
     sets = {
-        f"{part}/{shape}": EpisodeSource(class_table(pack.classes, parts[part]), shape, 0, part).draw(0, 40)
+        f"{part}/{shape}": EpisodeSampler(class_table(pack.classes, parts[part]), shape, 0, part).sample(0, 40)
         for part in ("val", "gate", "test")
         for shape in SHAPES
     }
     file = episodes_path(data, "glyphs", "scripts")
-    digest = write_frozen(file, sets)
-    split = Split("glyphs", "scripts", pack.digest, {part: tuple(of) for part, of in parts.items()}, digest)
-    write_split(split_path(data, "glyphs", "scripts"), split)
+    digest = write_fixed_episodes(file, sets)
+    split = SplitScheme("glyphs", "scripts", pack.digest, {part: tuple(of) for part, of in parts.items()}, digest)
+    write_scheme(scheme_path(data, "glyphs", "scripts"), split)
     return Dataset("glyphs", pack, split, file)
 
 

@@ -27,7 +27,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Curve:
+class MetricWriter:
     """Costs over a size that grows while everything else stays the same."""
 
     axis: str
@@ -48,7 +48,7 @@ def _peak(at_most: float) -> Cost:
 
 
 CURVES = {
-    "images": Curve(
+    "images": MetricWriter(
         "images in the pack (of 1,000 classes)",
         sizes=(10_000, 30_000, 100_000, 300_000, 1_000_000),
         quick=(10_000, 40_000, 160_000),
@@ -62,28 +62,28 @@ CURVES = {
         measure=measure_images,
         prepare=write_synthetic_pack,
     ),
-    "classes": Curve(
+    "classes": MetricWriter(
         "classes (of 20 images)",
         sizes=(100, 1_000, 10_000, 100_000),
         quick=(100, 3_000, 100_000),
         costs=(Cost("episode_ms", "draw one 20w5s5q episode, ms", at_most=0.1),),
         measure=measure_classes,
     ),
-    "tasks": Curve(
+    "tasks": MetricWriter(
         "tasks in one step (MAML, 5w1s1q, strided)",
         sizes=(4, 8, 16, 32, 64, 128),
         quick=(4, 16),
         costs=(Cost("task_ms", "one step, ms per task", at_most=0.1), _STEP, _peak(0.3)),
         measure=measure_tasks,
     ),
-    "inner-steps": Curve(
+    "inner-steps": MetricWriter(
         "inner steps (MAML, 8 tasks of 5w1s1q, strided)",
         sizes=(1, 2, 3, 5, 10),
         quick=(1, 4),
         costs=(_STEP, _peak(1.1)),
         measure=measure_inner_steps,
     ),
-    "way": Curve(
+    "way": MetricWriter(
         "way (ProtoNet, 1 shot, 5 queries)",
         sizes=(5, 10, 20, 50, 100),
         quick=(5, 20),

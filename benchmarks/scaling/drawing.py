@@ -9,10 +9,10 @@ import numpy as np
 
 from benchmarks.scaling.conditions import Conditions, Values, memory_mb
 from fewshot.data.batches import ImageBank
-from fewshot.data.episode_sampler import ClassTable, EpisodeSource
+from fewshot.data.episode_sampler import ClassTable, EpisodeSampler
 from fewshot.data.pack import Item, open_pack, write_pack
 from fewshot.data.splits import class_table
-from fewshot.settings.schema import EpisodeShape
+from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.system.device import pick_device, prepare_cpu
 
 SHAPE = EpisodeShape(20, 5, 5)
@@ -35,9 +35,9 @@ def measure_images(images: int, conditions: Conditions, folder: Path) -> Values:
     pack = open_pack(folder / str(images))
     open_s = time.perf_counter() - began
     bank = ImageBank(pack.images, device)
-    source = EpisodeSource(class_table(pack.classes, [c.name for c in pack.classes]), SHAPE, 0, "scaling")
+    source = EpisodeSampler(class_table(pack.classes, [c.name for c in pack.classes]), SHAPE, 0, "scaling")
     # To the host, because an accelerator only notes what it is asked to do.
-    episode_ms = _median_ms(lambda number: bank.batch(source.draw(number)).query[0, 0, 0, 0, 0, 0].item(), conditions)
+    episode_ms = _median_ms(lambda number: bank.batch(source.sample(number)).query[0, 0, 0, 0, 0, 0].item(), conditions)
     return {
         "episode_ms": episode_ms,
         "anonymous_mb": memory_mb("RssAnon"),
@@ -49,7 +49,7 @@ def measure_images(images: int, conditions: Conditions, folder: Path) -> Values:
 def measure_classes(classes: int, conditions: Conditions, folder: Path) -> Values:
     """Draw episodes from a table of that many classes."""
     count = np.full(classes, 20, dtype=np.int64)
-    source = EpisodeSource(ClassTable(count.cumsum() - count, count, np.zeros(classes, np.int8)), SHAPE, 0, "scaling")
+    source = EpisodeSampler(ClassTable(count.cumsum() - count, count, np.zeros(classes, np.int8)), SHAPE, 0, "scaling")
     return {"episode_ms": _median_ms(source.draw, conditions)}
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from benchmarks.scaling.curves import CURVES, Cost, Curve
+from benchmarks.scaling.curves import CURVES, Cost, MetricWriter
 
 Points = dict[int, list[dict[str, float]]]
 """Size -> the costs that each round measured there."""
@@ -21,7 +21,7 @@ class Law(NamedTuple):
     """How a cost grows: its slope as `Cost.law` says, with the half-width of its 95 % interval over all points."""
 
     slope: float
-    interval: float
+    ci95: float
     surprise: bool
     """The slope is above what was expected, its interval included."""
 
@@ -41,7 +41,7 @@ def law_of(cost: Cost, sizes: Sequence[float], values: Sequence[float]) -> Law:
     return Law(slope, interval, cost.at_most is not None and surely_at_least > cost.at_most)
 
 
-def laws_of(curve: Curve, points: Points) -> dict[str, Law]:
+def laws_of(curve: MetricWriter, points: Points) -> dict[str, Law]:
     """The law of each cost of a curve."""
     sizes = [size for size, rounds in points.items() for _ in rounds]
     return {
@@ -80,7 +80,7 @@ def picture(found: dict[str, Points]) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, curve: Curve, cost: Cost, points: Points) -> None:
+def _panel(axes: Axes, curve: MetricWriter, cost: Cost, points: Points) -> None:
     law = laws_of(curve, points)[cost.key]
     for size, rounds in points.items():
         axes.plot([size] * len(rounds), [values[cost.key] for values in rounds], ".", color="0.7")
@@ -106,7 +106,7 @@ def _rounded(value: float) -> str:
 
 
 def _slope(cost: Cost, law: Law) -> str:
-    interval = "" if np.isnan(law.interval) else f" ± {law.interval:.2f}"
+    interval = "" if np.isnan(law.ci95) else f" ± {law.ci95:.2f}"
     return f"size^{law.slope:.2f}{interval}" if cost.law == "power" else f"{law.slope:.2f}{interval} {cost.unit}"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.scaling.conditions import Conditions, Values, memory_mb
 from fewshot.data.batches import ImageBank
-from fewshot.data.episode_sampler import ClassTable, EpisodeSource
+from fewshot.data.episode_sampler import ClassTable, EpisodeSampler
 from fewshot.methods import build_method
 from fewshot.settings.presets import load_settings
 from fewshot.system.device import pick_device, pick_precision, prepare_cpu
@@ -42,14 +42,14 @@ def _measure(preset: str, changes: list[str], conditions: Conditions) -> Values:
     images = np.random.default_rng(0).integers(0, 256, (_CLASSES * _IMAGES_OF_CLASS, 1, 28, 28), dtype=np.uint8)
     start = np.arange(0, len(images), _IMAGES_OF_CLASS)
     table = ClassTable(start, np.full(_CLASSES, _IMAGES_OF_CLASS), np.zeros(_CLASSES, np.int8))
-    bank, source = ImageBank(images, device), EpisodeSource(table, train.episode, settings.seed, "scaling")
+    bank, source = ImageBank(images, device), EpisodeSampler(table, train.episode, settings.seed, "scaling")
     method = build_method(settings, bank.image_shape).to(device)
     method.precision = pick_precision(train.precision, device)
     learn = OuterStep(method, train)
     before, times = memory_mb("VmRSS"), []
     for step in range(_WARM_UP + _STEPS):
         began = time.perf_counter()
-        done = learn(bank.batch(source.draw(step * train.tasks, train.tasks)), train.learning_rate)
+        done = learn(bank.batch(source.sample(step * train.tasks, train.tasks)), train.learning_rate)
         done.loss.item()  # waits for an accelerator
         times.append(time.perf_counter() - began)
     step_ms = 1e3 * median(times[_WARM_UP:])

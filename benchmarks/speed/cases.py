@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fewshot.settings.schema import EpisodeShape
+from fewshot.settings.episode_shape import EpisodeShape
 
 IMAGE_SHAPE = (1, 28, 28)
 CHANNELS = 64

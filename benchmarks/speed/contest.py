@@ -15,7 +15,7 @@ TUNING_STEPS = 2
 GIVE_UP = 2.5
 """A way that takes so many times as long as the best so far, in its first step, is not tried further."""
 PAUSE_S = 0.02
-"""Between two turns: OpenMP's threads spin for a moment before they sleep."""
+"""Between two rotation: OpenMP's threads spin for a moment before they sleep."""
 
 TOLERANCE = {"loss": 1e-5, "gradient norm": 1e-3, "accuracy": 1e-3, "probability": 1e-3}
 """Largest relative difference of a peer's number from ours in float32, by the first words of its name. Second-order
@@ -60,7 +60,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LossAndAccuracy:
     """What a case gave, by contestant."""
 
     choices: Mapping[str, Choice]
@@ -82,7 +82,7 @@ def pieces(case: Case, cores: int) -> int:
     return ways + len(case.contestants) * (1 + case.rounds)
 
 
-def run_case(case: Case, cores: int, start: Start, report: Report) -> Outcome:
+def run_case(case: Case, cores: int, start: Start, report: Report) -> LossAndAccuracy:
     """Tune, compare and race. Raises ContestantFailedError and DisagreementError."""
     choices: dict[str, Choice] = {}
     for name in case.contestants:
@@ -110,7 +110,7 @@ def run_case(case: Case, cores: int, start: Start, report: Report) -> Outcome:
                 of_turn = worker.step(case.calls)
                 calls[name] += of_turn
                 seconds[name].append(median(of_turn))
-    return Outcome(choices, numbers, seconds, calls)
+    return LossAndAccuracy(choices, numbers, seconds, calls)
 
 
 def tune(case: Case, contestant: str, threads: Sequence[int], start: Start, report: Report) -> Choice:

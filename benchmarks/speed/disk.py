@@ -18,11 +18,11 @@ from benchmarks.speed.cases import FROM_ARCHIVE, Case
 from benchmarks.speed.ours import CPU, method_of, settings_of
 from fewshot.data import prepare as stages
 from fewshot.data.batches import ImageBank
-from fewshot.data.episode_sampler import EpisodeSource
+from fewshot.data.dataset import open_dataset
+from fewshot.data.episode_sampler import EpisodeSampler
 from fewshot.data.sources import omniglot
-from fewshot.data.splits import open_dataset
 from fewshot.project.paths import find_home
-from fewshot.settings.schema import EpisodeShape
+from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.system.download import MIRROR
 from fewshot.training.outer_step import OuterStep
 
@@ -57,10 +57,10 @@ class OursFromDisk:
     def _train(self, data: Path, episodes: int) -> None:
         dataset = open_dataset(data, "omniglot", SPLIT)
         bank = ImageBank(dataset.pack.images, CPU)
-        source = EpisodeSource(dataset.part("train"), self.case.shape, self.settings.seed, "train")
+        source = EpisodeSampler(dataset.class_table("train"), self.case.shape, self.settings.seed, "train")
         outer = OuterStep(method_of(self.case, self.settings), self.settings.train)
         rate = self.settings.train.learning_rate
-        accuracies = [float(outer(bank.batch(source.draw(number)), rate).accuracy) for number in range(episodes)]
+        accuracies = [float(outer(bank.batch(source.sample(number)), rate).accuracy) for number in range(episodes)]
         self.accuracy = sum(accuracies) / len(accuracies)
 
 

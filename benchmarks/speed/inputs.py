@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.cases import CHANNELS, IMAGE_SHAPE, Case
-from fewshot.data.episode_sampler import ClassTable, EpisodeRows, EpisodeSource
-from fewshot.settings.schema import EpisodeShape
+from fewshot.data.episode_sampler import ClassTable, EpisodeIndices, EpisodeSampler
+from fewshot.settings.episode_shape import EpisodeShape
 
 CLASSES, IMAGES_OF_CLASS = 1692, 20
 """The size of the test part of Omniglot's Vinyals split: how often episodes meet an image again depends on it."""
@@ -85,11 +85,11 @@ def make_images() -> np.ndarray:
     return (of_class + noise).reshape(-1, *IMAGE_SHAPE)
 
 
-def draw(shape: EpisodeShape, number: int) -> EpisodeRows:
+def draw(shape: EpisodeShape, number: int) -> EpisodeIndices:
     """Episodes of `make_images`, the same for every contestant."""
     start = np.arange(CLASSES, dtype=np.int64) * IMAGES_OF_CLASS
     table = ClassTable(start, np.full(CLASSES, IMAGES_OF_CLASS, dtype=np.int64), np.zeros(CLASSES, dtype=np.int8))
-    return EpisodeSource(table, shape, 0, "race").draw(0, number)
+    return EpisodeSampler(table, shape, 0, "race").sample(0, number)
 
 
 def _labels(images: Tensor) -> Tensor:

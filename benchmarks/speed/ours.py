@@ -10,7 +10,7 @@ from benchmarks.speed.cases import IMAGE_SHAPE, OURS_FLOAT32, Case
 from benchmarks.speed.inputs import draw, make_images, make_tasks, make_weights
 from fewshot.classifier import FewShotClassifier
 from fewshot.data.batches import EpisodeBatch, ImageBank
-from fewshot.evaluation.predictions import answer
+from fewshot.evaluation.predictions import predict_episodes
 from fewshot.methods import build_method
 from fewshot.methods.base import Method
 from fewshot.settings.schema import Settings, settings_from
@@ -55,7 +55,7 @@ class OursEvaluation:
         self.episodes = draw(case.shape, case.tasks)
 
     def step(self) -> None:
-        answers = answer(self.method, self.bank, self.episodes, self.method.batch_norm_modes[0])
+        answers = predict_episodes(self.method, self.bank, self.episodes, self.method.batch_norm_modes[0])
         self.accuracy = float(answers.accuracy.mean())
 
     def check(self) -> dict[str, float]:

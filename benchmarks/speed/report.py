@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.speed.cases import MODULES, OURS, OURS_FLOAT32, Case, Target
-from benchmarks.speed.contest import Outcome, differences
+from benchmarks.speed.contest import LossAndAccuracy, differences
 from benchmarks.speed.paired import Ratio, paired_ratio, percentile
 
 CHECKS = {
@@ -27,7 +27,7 @@ CHECKS = {
 Record = dict[str, Any]
 
 
-def record(case: Case, outcome: Outcome, rates: Mapping[str, Any]) -> Record:
+def record(case: Case, outcome: LossAndAccuracy, rates: Mapping[str, Any]) -> Record:
     """All that is known of a raced case, as plain JSON values."""
     medians = {name: median(times) for name, times in outcome.seconds.items()}
     best = min(case.peers, key=lambda name: medians[name])
@@ -56,7 +56,7 @@ def record(case: Case, outcome: Outcome, rates: Mapping[str, Any]) -> Record:
     }
 
 
-def _contestant(case: Case, name: str, outcome: Outcome, rates: Mapping[str, Any]) -> Record:
+def _contestant(case: Case, name: str, outcome: LossAndAccuracy, rates: Mapping[str, Any]) -> Record:
     choice, calls, seconds = outcome.choices[name], outcome.calls[name], outcome.seconds[name]
     found: Record = {
         "threads": choice.threads,

@@ -9,7 +9,8 @@ from fewshot.cli.console import make_console, make_table, print_findings
 from fewshot.cli.data import data
 
 if TYPE_CHECKING:
-    from fewshot.settings.schema import EpisodeShape, Settings
+    from fewshot.settings.episode_shape import EpisodeShape
+    from fewshot.settings.schema import Settings
 
 PresetArgument = Annotated[str, typer.Argument(metavar="PRESET", help="A preset; `fewshot presets` lists them.")]
 SetOption = Annotated[
@@ -32,8 +33,9 @@ def train(
     from fewshot.settings.presets import load_settings
 
     chosen = load_settings(preset, settings)
-    from fewshot.data.splits import open_dataset
-    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.data.dataset import open_dataset
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
     from fewshot.system.files import sha256_json
     from fewshot.training.loop import train as meta_train
     from fewshot.training.loop import training_settings
@@ -43,7 +45,7 @@ def train(
     dataset = open_dataset(home.data, chosen.data.dataset, chosen.data.split)
     key = sha256_json([training_settings(chosen), dataset.digest])
     result = meta_train(chosen, dataset, out or home.training(f"alone-{key[:32]}"))
-    accuracy, interval = 100 * result.best_val_accuracy, 100 * result.best_val_interval
+    accuracy, interval = 100 * result.best_val_accuracy, 100 * result.best_val_ci95
     console = make_console()
     console.print(
         f"meta-validation {accuracy:.2f} ± {interval:.2f} % at step {result.best_step} of {result.steps}, "
@@ -65,13 +67,14 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for the numbers; default: one in the state folder.")] = None,
 ) -> None:
     """Measure a model on frozen test episodes and print each accuracy with its 95 % interval."""
-    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
     from fewshot.tracking.versions import model_folder
 
     home = find_home()
     prepare_environment(home)
     folder = model_folder(home, model)
-    from fewshot.data.splits import open_dataset
+    from fewshot.data.dataset import open_dataset
     from fewshot.evaluation.evaluate import evaluate as measure
     from fewshot.model import describe_model
 
@@ -102,7 +105,8 @@ def classify(
 ) -> None:
     """Learn your own classes from a few images of each, then say for other images which class they show."""
     from fewshot.errors import UsageError
-    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
     from fewshot.tracking.versions import model_folder
 
     home = find_home()
@@ -138,9 +142,10 @@ def leaderboard(
 
     Models between which no difference shows at the 95 % level share a rank.
     """
-    from fewshot.data.splits import open_dataset
-    from fewshot.project.paths import find_home, prepare_environment
-    from fewshot.settings.schema import EpisodeShape
+    from fewshot.data.dataset import open_dataset
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
+    from fewshot.settings.episode_shape import EpisodeShape
 
     home = find_home()
     prepare_environment(home)

@@ -12,13 +12,13 @@ data = typer.Typer(no_args_is_help=True, help="Datasets: what there is, what is 
 @data.command("list", epilog="Example: fewshot data list")
 def list_data() -> None:
     """List the datasets, their splits, and whether they are prepared on this machine."""
-    from fewshot.data.splits import open_dataset
+    from fewshot.data.dataset import open_dataset
     from fewshot.errors import DamagedFileError, DataError
     from fewshot.project.paths import find_home
-    from fewshot.settings.schema import SPLITS
+    from fewshot.settings.schema import SCHEMES
 
     table, folder = make_table("dataset", "splits (first: default)", "images", "classes", "state"), find_home().data
-    for name, splits in SPLITS.items():
+    for name, splits in SCHEMES.items():
         try:
             classes = open_dataset(folder, name).pack.classes
             images, number, state = str(sum(packed.count for packed in classes)), str(len(classes)), "prepared"
@@ -36,17 +36,18 @@ def show_data(
     split: Annotated[str, typer.Option(help="A split of it; empty: its default.")] = "",
 ) -> None:
     """Show the parts of a prepared dataset: classes and images of each, image size, digests."""
-    from fewshot.data.splits import PARTS, open_dataset
+    from fewshot.data.dataset import open_dataset
+    from fewshot.data.splits import SPLITS
     from fewshot.project.paths import find_home
 
     dataset = open_dataset(find_home().data, name, split)
     table = make_table("part", "classes", "images", "first classes")
-    for part in PARTS:
-        if dataset.split.parts.get(part):
+    for part in SPLITS:
+        if dataset.scheme.splits.get(part):
             names = dataset.class_names(part)
-            table.add_row(part, str(len(names)), str(int(dataset.part(part).count.sum())), ", ".join(names[:3]))
+            table.add_row(part, str(len(names)), str(int(dataset.class_table(part).count.sum())), ", ".join(names[:3]))
     shape = tuple(dataset.pack.images.shape[1:])
     console = make_console()
-    console.print(f"{name}, split {dataset.split.name}: images of (channel, height, width) = {shape}")
+    console.print(f"{name}, split {dataset.scheme.name}: images of (channel, height, width) = {shape}")
     console.print(table)
-    console.print(f"digest {dataset.digest}\nfrozen episodes {dataset.split.episodes_digest}")
+    console.print(f"digest {dataset.digest}\nfrozen episodes {dataset.scheme.episodes_digest}")

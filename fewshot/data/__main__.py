@@ -11,7 +11,7 @@ import yaml
 from fewshot.data import stages
 from fewshot.data.sources.folder import FolderOptions
 from fewshot.errors import FewshotError, UsageError, unknown
-from fewshot.settings.schema import EpisodeShape
+from fewshot.settings.episode_shape import EpisodeShape
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from fewshot.data.episode_sampler import EpisodeRows
+from fewshot.data.episode_sampler import EpisodeIndices
 
 _SENT_AT_ONCE = 10_000
 """Images in one part of a copy to the device."""
@@ -71,21 +71,21 @@ class ImageBank:
         channel, height, width = self._images.shape[1:]
         return channel, height, width
 
-    def batch(self, drawn: EpisodeRows) -> EpisodeBatch:
+    def batch(self, drawn: EpisodeIndices) -> EpisodeBatch:
         """The images of drawn episodes, turned as their classes ask."""
-        images = self.take(drawn.rows, np.broadcast_to(drawn.turns[..., None], drawn.rows.shape))
+        images = self.take(drawn.rows, np.broadcast_to(drawn.rotation[..., None], drawn.rows.shape))
         classes = torch.from_numpy(drawn.classes).to(self._device)
         return EpisodeBatch(images[:, :, : drawn.shape.shot], images[:, :, drawn.shape.shot :], classes)
 
     def take(
-        self, rows: Int64[np.ndarray, "*place"], turns: np.ndarray
+        self, rows: Int64[np.ndarray, "*place"], rotation: np.ndarray
     ) -> Float[Tensor, "*place channel height width"]:
         """The images of `rows`, each turned by its number of quarter turns, in [0, 1]."""
-        flat_rows, flat_turns = rows.reshape(-1), turns.reshape(-1)
+        flat_rows, flat_rotation = rows.reshape(-1), rotation.reshape(-1)
         if self._on_device is None:
-            images = _send(_gather(self._images, flat_rows, flat_turns), self._device)
+            images = _send(_gather(self._images, flat_rows, flat_rotation), self._device)
         else:
-            images = _gather_on_device(self._on_device, flat_rows, flat_turns)
+            images = _gather_on_device(self._on_device, flat_rows, flat_rotation)
         return images.float().div_(255).reshape(*rows.shape, *self.image_shape)
 
 
@@ -117,12 +117,12 @@ def _send(images: UInt8[np.ndarray, "*shape"], device: torch.device) -> UInt8[Te
 
 
 def _gather(
-    images: UInt8[np.ndarray, "image channel height width"], rows: Int64[np.ndarray, "row"], turns: np.ndarray
+    images: UInt8[np.ndarray, "image channel height width"], rows: Int64[np.ndarray, "row"], rotation: np.ndarray
 ) -> UInt8[np.ndarray, "row channel height width"]:
     """The turned images on the host, in numpy: on one core its gather takes 4 us where torch's takes 100 us."""
     taken = images.take(rows, axis=0)
     for quarters in (1, 2, 3):
-        places = np.flatnonzero(turns == quarters)
+        places = np.flatnonzero(rotation == quarters)
         if len(places):
             # Made contiguous first, because storing a strided array by index costs more than both steps.
             taken[places] = np.ascontiguousarray(np.rot90(taken[places], quarters, axes=(-2, -1)))
@@ -130,12 +130,12 @@ def _gather(
 
 
 def _gather_on_device(
-    images: UInt8[Tensor, "image channel height width"], rows: Int64[np.ndarray, "row"], turns: np.ndarray
+    images: UInt8[Tensor, "image channel height width"], rows: Int64[np.ndarray, "row"], rotation: np.ndarray
 ) -> UInt8[Tensor, "row channel height width"]:
     """What `_gather` does, without leaving the device."""
     taken = images.index_select(0, torch.from_numpy(rows).to(images.device))
     for quarters in (1, 2, 3):
-        places = torch.from_numpy(np.flatnonzero(turns == quarters)).to(images.device)
+        places = torch.from_numpy(np.flatnonzero(rotation == quarters)).to(images.device)
         if len(places):
             turned = taken.index_select(0, places).rot90(quarters, dims=(-2, -1))
             taken.index_copy_(0, places, turned)

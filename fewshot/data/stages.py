@@ -9,13 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fewshot.data.episode_sampler import EpisodeSource, write_frozen
+from fewshot.data.episode_sampler import EpisodeSampler
+from fewshot.data.fixed_episodes import write_fixed_episodes
 from fewshot.data.pack import Pack, open_pack, write_pack
 from fewshot.data.sources import SOURCES, Source, folder
 from fewshot.data.sources.folder import FolderOptions
-from fewshot.data.splits import Split, class_table, episodes_path, make_parts, split_path, write_split
+from fewshot.data.splits import SplitScheme, assign_classes, class_table, episodes_path, scheme_path, write_scheme
 from fewshot.errors import DataError, unknown
-from fewshot.settings.schema import SPLITS, EpisodeShape
+from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.settings.schema import SCHEMES
 
 
 def download(dataset: str, data_dir: Path) -> None:
@@ -48,9 +50,9 @@ def pack(dataset: str, data_dir: Path) -> None:
 
 
 def split(dataset: str, data_dir: Path, shapes: Mapping[str, Sequence[EpisodeShape]], number: int, seed: int) -> None:
-    """Write every split of a packed dataset with its frozen episodes into data_dir/<dataset>/split.
+    """Write every split scheme of a packed dataset with its fixed episodes into data_dir/<dataset>/split.
 
-    `shapes` says for each part which shapes are frozen, `number` episodes of each. Raises DataError if a part has too
+    `shapes` gives for each split the shapes of which `number` episodes are sampled. Raises DataError if a split has too
     few classes or images for a shape.
     """
     _source(dataset)
@@ -58,11 +60,11 @@ def split(dataset: str, data_dir: Path, shapes: Mapping[str, Sequence[EpisodeSha
     with _disk_errors(target):
         if target.exists():
             shutil.rmtree(target)
-        for name in SPLITS[dataset]:
-            _write_split(data_dir, dataset, name, packed, shapes, number, seed)
+        for name in SCHEMES[dataset]:
+            _write_scheme(data_dir, dataset, name, packed, shapes, number, seed)
 
 
-def _write_split(
+def _write_scheme(
     data_dir: Path,
     dataset: str,
     name: str,
@@ -71,17 +73,19 @@ def _write_split(
     number: int,
     seed: int,
 ) -> None:
-    parts = make_parts(dataset, name, packed.classes)
+    splits = assign_classes(dataset, name, packed.classes)
     sets = {}
-    for part, part_shapes in shapes.items():
-        if part not in parts:
-            raise DataError(f"split {name} of {dataset} has no {part} classes to freeze; it has: {', '.join(parts)}")
-        table = class_table(packed.classes, parts[part])
-        for shape in part_shapes:
-            purpose = f"frozen {dataset} {name} {part} {shape}"
-            sets[f"{part}/{shape}"] = EpisodeSource(table, shape, seed, purpose).draw(0, number)
-    digest = write_frozen(episodes_path(data_dir, dataset, name), sets)
-    write_split(split_path(data_dir, dataset, name), Split(dataset, name, packed.digest, parts, digest))
+    for of_split, split_shapes in shapes.items():
+        if of_split not in splits:
+            there = ", ".join(splits)
+            raise DataError(f"split scheme {name} of {dataset} has no {of_split} classes for episodes; it has: {there}")
+        table = class_table(packed.classes, splits[of_split])
+        for shape in split_shapes:
+            # Another purpose would be other episodes: the word "frozen" stays.
+            purpose = f"frozen {dataset} {name} {of_split} {shape}"
+            sets[f"{of_split}/{shape}"] = EpisodeSampler(table, shape, seed, purpose).sample(0, number)
+    digest = write_fixed_episodes(episodes_path(data_dir, dataset, name), sets)
+    write_scheme(scheme_path(data_dir, dataset, name), SplitScheme(dataset, name, packed.digest, splits, digest))
 
 
 def _source(dataset: str) -> Source:

@@ -8,13 +8,14 @@ import numpy as np
 from safetensors.numpy import save
 
 from fewshot.data.batches import ImageBank
-from fewshot.data.episode_sampler import EpisodeRows
-from fewshot.data.splits import Dataset
+from fewshot.data.dataset import Dataset
+from fewshot.data.episode_sampler import EpisodeIndices
 from fewshot.errors import DataError
-from fewshot.evaluation.predictions import Answers, answer
+from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
 from fewshot.evaluation.stats import Score, score
 from fewshot.model import describe_model, load_model
-from fewshot.settings.schema import EpisodeShape, Settings
+from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.settings.schema import Settings
 from fewshot.system.device import pick_device, prepare_cpu
 from fewshot.system.files import read_json, sha256_file, write_bytes, write_json
 from fewshot.system.progress import report_progress
@@ -60,8 +61,8 @@ def evaluate(model_folder: Path, dataset: Dataset, settings: Settings, folder: P
     runs = [(shape, mode) for shape in shapes for mode in method.batch_norm_modes]
     with report_progress(f"evaluating on {dataset.name}", len(runs)) as reporter:
         for done, (shape, mode) in enumerate(runs, start=1):
-            drawn = dataset.frozen("test", shape, settings.evaluate.episodes)
-            answers = answer(method, bank, drawn, mode)
+            drawn = dataset.fixed_episodes("test", shape, settings.evaluate.episodes)
+            answers = predict_episodes(method, bank, drawn, mode)
             key = f"{dataset.name}/{shape.task}" + (f" {mode}" if mode != method.batch_norm_modes[0] else "")
             results[key], confusion[key] = score(answers.accuracy), _confusion(dataset, drawn, answers)
             arrays[f"{key}/accuracy"] = answers.accuracy
@@ -99,8 +100,8 @@ def _write(
         "confusion": {key: asdict(value) for key, value in confusion.items()},
         "per_episode": {"name": per_episode.name, "sha256": sha256_file(per_episode)},
         "weights_sha256": describe_model(model_folder)["weights_sha256"],
-        "data": {"dataset": dataset.name, "split": dataset.split.name, "digest": dataset.digest},
-        "frozen_episodes_sha256": dataset.split.episodes_digest,
+        "data": {"dataset": dataset.name, "split": dataset.scheme.name, "digest": dataset.digest},
+        "frozen_episodes_sha256": dataset.scheme.episodes_digest,
     }
     file = folder / f"{dataset.name}.json"
     write_json(file, values)
@@ -108,7 +109,7 @@ def _write(
 
 
 def _fits(shape: EpisodeShape, dataset: Dataset, settings: Settings) -> bool:
-    return dataset.name == settings.data.dataset or shape.way <= len(dataset.part("test"))
+    return dataset.name == settings.data.dataset or shape.way <= len(dataset.class_table("test"))
 
 
 def _check_images(model_folder: Path, bank: ImageBank, dataset: str) -> None:
@@ -120,7 +121,7 @@ def _check_images(model_folder: Path, bank: ImageBank, dataset: str) -> None:
         )
 
 
-def _confusion(dataset: Dataset, drawn: EpisodeRows, answers: Answers) -> Confusion:
+def _confusion(dataset: Dataset, drawn: EpisodeIndices, answers: EpisodePredictions) -> Confusion:
     """Truth against answer over all queries, by class when they are few, else by group."""
     names = dataset.class_names("test")
     if len(names) > LARGEST_CONFUSION:

@@ -26,7 +26,7 @@ def training_curve(points: Sequence[dict[str, Any]]) -> bytes:
         below.errorbar(
             [point["step"] for point in measured],
             [point["val_accuracy"] for point in measured],
-            yerr=[point.get("val_interval") or 0.0 for point in measured],
+            yerr=[point.get("val_ci95") or 0.0 for point in measured],
             fmt="o-",
             capsize=3,
             label="meta-validation, 95 % interval",
@@ -66,7 +66,7 @@ def accuracies(names: Sequence[str], scores: Sequence[Score], title: str) -> byt
     axes.errorbar(
         [100 * of_row.accuracy for of_row in scores],
         places,
-        xerr=[100 * of_row.interval for of_row in scores],
+        xerr=[100 * of_row.ci95 for of_row in scores],
         fmt="o",
         capsize=3,
     )

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fewshot.data.batches import ImageBank
-from fewshot.data.episode_sampler import EpisodeRows
+from fewshot.data.episode_sampler import EpisodeIndices
 from fewshot.methods.base import BatchNorm, EmbeddingMethod, Method
 from fewshot.methods.task_threads import Workers
 
@@ -18,7 +18,7 @@ IMAGES_AT_ONCE = 500
 """Images in one forward pass: enough to be fast; with more, activations leave the caches and memory grows."""
 
 
-class Answers(NamedTuple):
+class EpisodePredictions(NamedTuple):
     """What was answered on a set of episodes."""
 
     accuracy: Float[np.ndarray, "episode"]
@@ -29,7 +29,9 @@ class Answers(NamedTuple):
     """The probability that was given to that class."""
 
 
-def answer(method: Method, bank: ImageBank, drawn: EpisodeRows, batch_norm: BatchNorm) -> Answers:
+def predict_episodes(
+    method: Method, bank: ImageBank, drawn: EpisodeIndices, batch_norm: BatchNorm
+) -> EpisodePredictions:
     """Learn and answer each drawn episode. The method is left in evaluation mode."""
     method.eval()
     way, _, query = drawn.shape
@@ -45,19 +47,19 @@ def answer(method: Method, bank: ImageBank, drawn: EpisodeRows, batch_norm: Batc
         torch.cat(of_parts).view(-1, way, query).cpu().numpy() for of_parts in zip(*best, strict=True)
     )
     right = places == np.arange(way)[:, None]
-    return Answers(right.mean((1, 2)), places, confidence)
+    return EpisodePredictions(right.mean((1, 2)), places, confidence)
 
 
-def _logits(bank: ImageBank, batch_norm: BatchNorm, method: Method, part: EpisodeRows) -> Tensor:
+def _logits(bank: ImageBank, batch_norm: BatchNorm, method: Method, part: EpisodeIndices) -> Tensor:
     with torch.no_grad(), method.autocast():
         return method.logits(bank.batch(part), batch_norm)
 
 
 def _logits_of_embeddings(
-    method: EmbeddingMethod, bank: ImageBank, drawn: EpisodeRows, parts: Iterable[EpisodeRows]
+    method: EmbeddingMethod, bank: ImageBank, drawn: EpisodeIndices, parts: Iterable[EpisodeIndices]
 ) -> Iterator[Tensor]:
     """Logits as `method.logits` gives them, but each image that stands in any episode is embedded only once."""
-    images, place = np.unique(_turned_rows(drawn), return_inverse=True)
+    images, place = np.unique(_rotated_rows(drawn), return_inverse=True)
     embedded = torch.cat(
         [
             method.embed(bank.take(some // 4, some % 4))
@@ -71,6 +73,6 @@ def _logits_of_embeddings(
         yield method.compare(embedded[rows[:, :, :shot]], embedded[rows[:, :, shot:].flatten(1)])
 
 
-def _turned_rows(drawn: EpisodeRows) -> Int64[np.ndarray, "episode way image"]:
+def _rotated_rows(drawn: EpisodeIndices) -> Int64[np.ndarray, "episode way image"]:
     """One number for each image of the episodes: its row and its quarter turns."""
-    return np.asarray(drawn.rows * 4 + drawn.turns[..., None])
+    return np.asarray(drawn.rows * 4 + drawn.rotation[..., None])

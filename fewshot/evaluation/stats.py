@@ -13,12 +13,12 @@ class Score:
 
     accuracy: float
     """Mean of the per-episode accuracies, in [0, 1]."""
-    interval: float
+    ci95: float
     """Half width of the interval, in the same unit."""
     episodes: int
 
     def __str__(self) -> str:
-        return f"{100 * self.accuracy:.2f} ± {100 * self.interval:.2f} %"
+        return f"{100 * self.accuracy:.2f} ± {100 * self.ci95:.2f} %"
 
 
 def score(accuracies: Float[np.ndarray, "episode"]) -> Score:

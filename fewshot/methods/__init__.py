@@ -27,7 +27,7 @@ from fewshot.randomness import torch_seed
 from fewshot.settings.schema import Settings
 
 
-class Given(NamedTuple):
+class MethodContext(NamedTuple):
     """What a method is built from."""
 
     backbone: Backbone
@@ -41,7 +41,7 @@ class Given(NamedTuple):
     """Classes of the training part."""
 
 
-BUILDERS: dict[str, Callable[[Given], Method]] = {
+BUILDERS: dict[str, Callable[[MethodContext], Method]] = {
     "protonet": lambda given: ProtoNet(given.backbone),
     "matching": lambda given: Matching(given.backbone, given.settings),
     "relation": lambda given: Relation(given.backbone, given.shot, given.settings),
@@ -72,5 +72,5 @@ def build_method(settings: Settings, image_shape: tuple[int, int, int], classes:
         torch.manual_seed(torch_seed(settings.seed, "initial weights"))
         backbone = build_backbone(settings.backbone, image_shape)
         episode = settings.train.episode
-        given = Given(backbone, settings.method, episode.way, episode.shot, classes)
+        given = MethodContext(backbone, settings.method, episode.way, episode.shot, classes)
         return BUILDERS[settings.method.name](given)

@@ -19,7 +19,7 @@ class ANIL(MAML):
     The backbone still learns in the outer loop, through the embeddings of the support set and of the queries.
     """
 
-    def adapts(self, name: str) -> bool:
+    def is_adapted(self, name: str) -> bool:
         return name.startswith("head.")
 
     def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> Iterator[Weights]:
@@ -27,9 +27,11 @@ class ANIL(MAML):
         features = self.features(start, images, step=0)
         if order == 0:
             features = features.detach()
-        head = {name: weight for name, weight in start.items() if self.adapts(name)}
+        head = {name: weight for name, weight in start.items() if self.is_adapted(name)}
 
         def support_loss(weights: Weights, step: int) -> Tensor:
             return self.support_loss(linear(weights, features), labels)
 
-        return (start | weights for weights in descend(support_loss, head, self.updater(len(images)), steps, order))
+        return (
+            start | weights for weights in descend(support_loss, head, self.inner_optimizer(len(images)), steps, order)
+        )

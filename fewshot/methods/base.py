@@ -24,7 +24,7 @@ Support = Sequence[Float[Tensor, "_ channel height width"]]
 """The support set of one task: for each class a tensor of one or more images."""
 
 
-class Outcome(NamedTuple):
+class LossAndAccuracy(NamedTuple):
     """What one batch of episodes taught, averaged over its tasks."""
 
     loss: Float[Tensor, ""]
@@ -59,13 +59,13 @@ class Method(nn.Module, ABC):
         return max(1, IMAGES_OF_A_PASS // images_of_a_task)
 
     @abstractmethod
-    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
+    def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
         """The training loss, differentiable in the parameters: the mean over the batch's tasks.
 
         `progress` is the share of the training steps that is done, for methods that change on the way.
         """
 
-    def settle(self, images: Float[Tensor, "image channel height width"]) -> None:
+    def update_statistics(self, images: Float[Tensor, "image channel height width"]) -> None:
         """Take in whatever is needed for use besides the learned weights, from `images` of training classes.
 
         Called in evaluation mode before each validation; what it leaves is a buffer and saved with the weights.
@@ -135,9 +135,9 @@ class EmbeddingMethod(Method):
         embedded = self.embed(together.flatten(0, 2)).unflatten(0, together.shape[:3])
         return self.compare(embedded[:, :, :shot], embedded[:, :, shot:].flatten(1, 2))
 
-    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
+    def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
         """Cross-entropy of the queries, and their accuracy."""
-        return outcome(self.logits(batch), batch)
+        return loss_and_accuracy(self.logits(batch), batch)
 
     def fit(self, support: Support) -> Head:
         embedded = self.embed(torch.cat(list(support)))[None]
@@ -176,8 +176,8 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def outcome(logits: Float[Tensor, "task queries way"], batch: EpisodeBatch) -> Outcome:
+def loss_and_accuracy(logits: Float[Tensor, "task queries way"], batch: EpisodeBatch) -> LossAndAccuracy:
     """Cross-entropy and accuracy of the logits of a batch's queries."""
     labels = batch.labels
     loss = cross_entropy(logits.flatten(0, 1), labels.flatten())
-    return Outcome(loss, (logits.argmax(-1) == labels).float().mean())
+    return LossAndAccuracy(loss, (logits.argmax(-1) == labels).float().mean())

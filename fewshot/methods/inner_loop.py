@@ -17,7 +17,7 @@ from fewshot.backbones.base import Backbone
 from fewshot.backbones.fast.grouped_layers import computes_groups
 from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
-from fewshot.methods.base import BatchNorm, Head, Method, Outcome, Support, labels_of, outcome
+from fewshot.methods.base import BatchNorm, Head, LossAndAccuracy, Method, Support, labels_of, loss_and_accuracy
 from fewshot.methods.stacked_tasks import Images, Weights, averaged, flat, in_parts, linear, loss_of_tasks
 from fewshot.settings.methods import InnerLoopSettings
 
@@ -74,18 +74,20 @@ class InnerLoop(Method):
         self.batch_norm_modes = both if settings.batch_norm == "inductive" else both[::-1]
 
     @abstractmethod
-    def updater(self, tasks: int) -> Update:
+    def inner_optimizer(self, tasks: int) -> Update:
         """How so many tasks move from step to step in one inner loop, which this begins."""
 
     def start(self, images: Images, labels: Int64[Tensor, "image"], way: int) -> Weights:
         """The weights before the first step, of each task: here the same for all."""
-        return {name: self.stacked(name, weight, len(images), way) for name, weight in self.base().items()}
+        return {
+            name: self.stacked(name, weight, len(images), way) for name, weight in self.network_parameters().items()
+        }
 
-    def base(self) -> dict[str, nn.Parameter]:
+    def network_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters of the network that learns the tasks, without those that only the outer loop knows."""
         return {name: weight for name, weight in self.named_parameters() if name.startswith(("backbone.", "head."))}
 
-    def adapts(self, name: str) -> bool:
+    def is_adapted(self, name: str) -> bool:
         """Whether the inner loop changes these weights; those of a frozen backbone it leaves."""
         return self.get_parameter(name).requires_grad
 
@@ -94,15 +96,15 @@ class InnerLoop(Method):
             return 1
         return max(1, min(TASKS_SIDE_BY_SIDE, IMAGES_SIDE_BY_SIDE // images_of_a_task))
 
-    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
+    def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
         """Cross-entropy of the queries under the adapted weights (MAML, algorithm 2, line 10)."""
         logits = []
         for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
             images, labels = flat(part.support)
-            adapted = last(self.adapt(images, labels, self.settings.inner_steps, self.order(progress)))
+            adapted = last(self.adapt(images, labels, self.settings.inner_steps, self.order(fraction_done)))
             queries = part.query.flatten(1, 2)
             logits += [self.classify(*some, self.settings.inner_steps) for some in in_parts(adapted, queries)]
-        return outcome(torch.cat(logits), batch)
+        return loss_and_accuracy(torch.cat(logits), batch)
 
     def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm) -> Float[Tensor, "task queries way"]:
         logits = []
@@ -128,10 +130,10 @@ class InnerLoop(Method):
             members[int(place)][name] = tensor
         return averaged([self._answer(learned, query[None], self.batch_norm_modes[0]) for learned in members])[0]
 
-    def order(self, progress: float) -> int:
+    def order(self, fraction_done: float) -> int:
         """1 where the meta-gradient takes the inner gradients as constants, 2 where it goes through them."""
         settings = self.settings
-        early = settings.order == "annealed" and progress < settings.first_order_share
+        early = settings.order == "annealed" and fraction_done < settings.first_order_share
         return 1 if settings.order == "first" or early else 2
 
     def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> Iterator[Weights]:
@@ -140,12 +142,12 @@ class InnerLoop(Method):
         `order` is that of `descend`.
         """
         start = self.start(images, labels, int(labels[-1]) + 1)
-        adapted = {name: weight for name, weight in start.items() if self.adapts(name)}
+        adapted = {name: weight for name, weight in start.items() if self.is_adapted(name)}
 
         def support_loss(weights: Weights, step: int) -> Tensor:
             return self.support_loss(self.classify(start | weights, images, step), labels)
 
-        path = descend(support_loss, adapted, self.updater(len(images)), steps, order)
+        path = descend(support_loss, adapted, self.inner_optimizer(len(images)), steps, order)
         return (start | weights for weights in path)
 
     def support_loss(self, logits: Float[Tensor, "task image way"], labels: Int64[Tensor, "image"]) -> Tensor:

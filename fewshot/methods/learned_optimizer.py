@@ -64,14 +64,14 @@ class LearnedOptimizer(InnerLoop):
 
     def __init__(self, backbone: Backbone, way: int, settings: LearnedOptimizerSettings) -> None:
         super().__init__(backbone, way, settings)
-        adapted = [name for name in self.base() if self.adapts(name)]
+        adapted = [name for name in self.network_parameters() if self.is_adapted(name)]
         self.meta_learner = MetaLearner(len(adapted), settings.inner_steps, settings.hidden)
 
     def tasks_at_once(self, images_of_a_task: int) -> int:
         """A quarter of what the others take: of each weight of each task the network's units are kept."""
         return max(1, super().tasks_at_once(images_of_a_task) // 4)
 
-    def updater(self, tasks: int) -> Update:
+    def inner_optimizer(self, tasks: int) -> Update:
         rate = self.settings.inner_learning_rate
 
         def update(weights: Weights, gradients: Weights, step: int) -> Weights:

@@ -15,7 +15,7 @@ class MAML(InnerLoop):
     `order=annealed` begins in first order and goes on in second (Antoniou et al. 2019, section 4).
     """
 
-    def updater(self, tasks: int) -> Update:
+    def inner_optimizer(self, tasks: int) -> Update:
         """Gradient descent (equation 1)."""
         rate = self.settings.inner_learning_rate
 

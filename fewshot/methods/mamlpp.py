@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fewshot.backbones.base import Backbone
 from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
-from fewshot.methods.base import BatchNorm, Outcome, outcome
+from fewshot.methods.base import BatchNorm, LossAndAccuracy, loss_and_accuracy
 from fewshot.methods.inner_loop import InnerLoop, Update
 from fewshot.methods.stacked_tasks import Images, Weights, flat, in_parts
 from fewshot.settings.methods import MAMLPlusPlusSettings
@@ -47,10 +47,10 @@ class MAMLPlusPlus(InnerLoop):
             self.shifts.append(torch.zeros(entries))
             self.register_buffer(f"mean_{place}", torch.zeros(entries))
             self.register_buffer(f"variance_{place}", torch.ones(entries))
-        adapted = [name for name in self.base() if self.adapts(name)]
+        adapted = [name for name in self.network_parameters() if self.is_adapted(name)]
         self.rates = nn.ParameterList(torch.full((steps,), settings.inner_learning_rate) for _ in adapted)
 
-    def updater(self, tasks: int) -> Update:
+    def inner_optimizer(self, tasks: int) -> Update:
         """Gradient descent with the rate of each layer (here: of each tensor) and step."""
 
         def update(weights: Weights, gradients: Weights, step: int) -> Weights:
@@ -59,23 +59,23 @@ class MAMLPlusPlus(InnerLoop):
 
         return update
 
-    def importance(self, progress: float) -> list[float]:
+    def importance(self, fraction_done: float) -> list[float]:
         """What the loss after each step counts: all alike at first, then ever more the last alone (section 4)."""
         steps = self.settings.inner_steps
-        left = max(0.0, 1 - progress / self.multi_step_share) if self.multi_step_share else 0.0
+        left = max(0.0, 1 - fraction_done / self.multi_step_share) if self.multi_step_share else 0.0
         return [left / steps] * (steps - 1) + [1 - left * (steps - 1) / steps]
 
-    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
+    def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
         """The sum of the query losses after each step, each times its importance."""
-        importance = self.importance(progress)
+        importance = self.importance(fraction_done)
         logits: dict[int, list[Tensor]] = {step: [] for step, share in enumerate(importance, start=1) if share > 0}
         for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
-            path = list(self.adapt(*flat(part.support), self.settings.inner_steps, self.order(progress)))
+            path = list(self.adapt(*flat(part.support), self.settings.inner_steps, self.order(fraction_done)))
             for step, of_step in logits.items():
                 of_step += [self.classify(*some, step) for some in in_parts(path[step], part.query.flatten(1, 2))]
-        outcomes = {step: outcome(torch.cat(of_step), batch) for step, of_step in logits.items()}
+        outcomes = {step: loss_and_accuracy(torch.cat(of_step), batch) for step, of_step in logits.items()}
         loss = torch.stack([importance[step - 1] * of_step.loss for step, of_step in outcomes.items()]).sum()
-        return Outcome(loss, outcomes[self.settings.inner_steps].accuracy)
+        return LossAndAccuracy(loss, outcomes[self.settings.inner_steps].accuracy)
 
     def features(
         self, tensors: Weights, images: Images, step: int, batch_statistics: bool = True

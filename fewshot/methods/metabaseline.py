@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from fewshot.backbones.base import Backbone
 from fewshot.data.batches import EpisodeBatch
-from fewshot.methods.base import EmbeddingMethod, Outcome, class_means
+from fewshot.methods.base import EmbeddingMethod, LossAndAccuracy, class_means
 from fewshot.methods.learned_factor import LearnedFactor
 from fewshot.methods.supervised import Pretrained
 from fewshot.settings.methods import MetaBaselineSettings
@@ -28,10 +28,10 @@ class MetaBaseline(Pretrained):
         self.pretrain_share = settings.pretrain_share
         self.scale = LearnedFactor(START_SCALE)
 
-    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
-        if progress < self.pretrain_share:
-            return super().loss(batch, progress)
-        return EmbeddingMethod.loss(self, batch, progress)
+    def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
+        if fraction_done < self.pretrain_share:
+            return super().loss(batch, fraction_done)
+        return EmbeddingMethod.loss(self, batch, fraction_done)
 
     def learn(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
         return {"means": class_means(support, shots)}

@@ -21,11 +21,11 @@ class MetaSGD(InnerLoop):
     def __init__(self, backbone: Backbone, way: int, settings: MetaSGDSettings) -> None:
         super().__init__(backbone, way, settings)
         self.rates = nn.ParameterList(
-            torch.full_like(weight, settings.inner_learning_rate) for weight in self.base().values()
+            torch.full_like(weight, settings.inner_learning_rate) for weight in self.network_parameters().values()
         )
 
-    def updater(self, tasks: int) -> Update:
-        shared = dict(zip(self.base(), self.rates, strict=True))
+    def inner_optimizer(self, tasks: int) -> Update:
+        shared = dict(zip(self.network_parameters(), self.rates, strict=True))
 
         def update(weights: Weights, gradients: Weights, step: int) -> Weights:
             way = len(weights["head.bias"]) // tasks

@@ -13,7 +13,7 @@ from torch.nn.functional import conv2d, max_pool2d, mse_loss, one_hot
 from fewshot.backbones.base import Backbone
 from fewshot.backbones.fast.grouped_layers import BatchNorm
 from fewshot.data.batches import EpisodeBatch
-from fewshot.methods.base import EmbeddingMethod, Outcome, full_precision
+from fewshot.methods.base import EmbeddingMethod, LossAndAccuracy, full_precision
 from fewshot.settings.methods import RelationSettings
 
 
@@ -64,11 +64,11 @@ class Relation(EmbeddingMethod):
         scores: Tensor = self.score(self.hidden(pairs.flatten(1)).relu())
         return full_precision(scores).reshape(query.shape[0], query.shape[1], -1)
 
-    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
+    def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
         """The mean squared error of the scores, and the queries' accuracy."""
         logits, labels = self.logits(batch), batch.labels
         wanted = one_hot(labels, logits.shape[-1]).to(logits.dtype)
-        return Outcome(mse_loss(logits.sigmoid(), wanted), (logits.argmax(-1) == labels).float().mean())
+        return LossAndAccuracy(mse_loss(logits.sigmoid(), wanted), (logits.argmax(-1) == labels).float().mean())
 
 
 def _halved(height: int, width: int) -> tuple[int, int]:

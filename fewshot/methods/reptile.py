@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from fewshot.data.batches import EpisodeBatch
-from fewshot.methods.base import Outcome, outcome
+from fewshot.methods.base import LossAndAccuracy, loss_and_accuracy
 from fewshot.methods.inner_loop import descend, last
 from fewshot.methods.maml import MAML
 from fewshot.methods.stacked_tasks import Images, Weights, flat, in_parts
@@ -32,7 +32,7 @@ class Reptile(MAML):
 
     def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> Iterator[Weights]:
         start = self.start(images, labels, int(labels[-1]) + 1)
-        adapted = {name: weight for name, weight in start.items() if self.adapts(name)}
+        adapted = {name: weight for name, weight in start.items() if self.is_adapted(name)}
         turn = _in_turn(labels)
         size = min(self.settings.inner_batch, len(turn))
 
@@ -40,9 +40,12 @@ class Reptile(MAML):
             batch = turn[torch.arange(step * size, (step + 1) * size, device=turn.device) % len(turn)]
             return self.support_loss(self.classify(start | weights, images[:, batch], step), labels[batch])
 
-        return (start | weights for weights in descend(batch_loss, adapted, self.updater(len(images)), steps, order=0))
+        return (
+            start | weights
+            for weights in descend(batch_loss, adapted, self.inner_optimizer(len(images)), steps, order=0)
+        )
 
-    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
+    def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
         """The loss and accuracy of the queries under the adapted weights; its gradient is Reptile's."""
         towards: Weights = {}
         logits = []
@@ -52,17 +55,19 @@ class Reptile(MAML):
             with torch.no_grad():
                 queries = part.query.flatten(1, 2)
                 logits += [self.classify(*some, self.settings.inner_steps) for some in in_parts(adapted, queries)]
-                for name, weight in self.base().items():
+                for name, weight in self.network_parameters().items():
                     total = adapted[name].detach().view(len(images), *weight.shape).sum(0)
                     towards[name] = towards.get(name, torch.zeros_like(weight)) + total
-        differences = [weight.detach() - towards[name] / len(batch.query) for name, weight in self.base().items()]
+        differences = [
+            weight.detach() - towards[name] / len(batch.query) for name, weight in self.network_parameters().items()
+        ]
         # A number whose gradient is the difference and whose value is none.
         products = [
             ((weight - weight.detach()) * difference).sum()
-            for weight, difference in zip(self.base().values(), differences, strict=True)
+            for weight, difference in zip(self.network_parameters().values(), differences, strict=True)
         ]
-        reported = outcome(torch.cat(logits), batch)
-        return Outcome(reported.loss + torch.stack(products).sum(), reported.accuracy)
+        reported = loss_and_accuracy(torch.cat(logits), batch)
+        return LossAndAccuracy(reported.loss + torch.stack(products).sum(), reported.accuracy)
 
 
 def _in_turn(labels: Int64[Tensor, "image"]) -> Int64[Tensor, "image"]:

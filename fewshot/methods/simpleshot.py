@@ -25,7 +25,7 @@ class SimpleShot(Pretrained):
         self.centre: Tensor
         self.register_buffer("centre", torch.zeros(backbone.out_features))
 
-    def settle(self, images: Float[Tensor, "image channel height width"]) -> None:
+    def update_statistics(self, images: Float[Tensor, "image channel height width"]) -> None:
         self.centre.copy_(self.embed(images).mean(0))
 
     def learn(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 from fewshot.backbones.base import Backbone
 from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
-from fewshot.methods.base import EmbeddingMethod, Outcome
+from fewshot.methods.base import EmbeddingMethod, LossAndAccuracy
 
 
 class Pretrained(EmbeddingMethod):
@@ -21,7 +21,7 @@ class Pretrained(EmbeddingMethod):
         super().__init__(backbone)
         self.classifier = classifier
 
-    def loss(self, batch: EpisodeBatch, progress: float = 1.0) -> Outcome:
+    def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
         if batch.classes is None:
             raise UsageError("a method that is trained to tell all classes apart needs to know the class of each image")
         together = batch.together
@@ -29,4 +29,4 @@ class Pretrained(EmbeddingMethod):
         embedded = self.embed(together.flatten(0, 2))
         with self._full_precision(embedded):
             logits = self.classifier(embedded)
-            return Outcome(cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean())
+            return LossAndAccuracy(cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean())

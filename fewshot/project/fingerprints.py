@@ -54,7 +54,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def lock_key(project: Path) -> str:
+def requirements_hash(project: Path) -> str:
     """Hash of requirements.lock, or "none" in a project without one."""
     lock = project / "requirements.lock"
     return sha256_file(lock) if lock.is_file() else "none"

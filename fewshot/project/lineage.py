@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from fewshot.project.fingerprints import code_key, lock_key
+from fewshot.project.fingerprints import code_key, requirements_hash
 from fewshot.project.paths import Home
 from fewshot.system.files import canonical_json
 
@@ -21,7 +21,7 @@ class Lineage:
     """`Dataset.digest` of the training data."""
     code_key: str
     """Code key of fewshot.training.loop."""
-    lock_key: str
+    requirements_hash: str
     """SHA-256 of requirements.lock, or "none"."""
     commit: str
     """Git commit, or "none" outside a repository."""
@@ -39,7 +39,7 @@ class Lineage:
         return {
             "fewshot.data_digest": self.data_digest,
             "fewshot.code_key": self.code_key,
-            "fewshot.lock_key": self.lock_key,
+            "fewshot.lock_key": self.requirements_hash,
             "fewshot.git_commit": self.commit,
             "fewshot.git_dirty": str(self.dirty).lower(),
             "fewshot.flow_run": self.flow_run,
@@ -51,7 +51,7 @@ class Lineage:
 def lineage(home: Home, data_digest: str, flow_run: str = "none", data_md5: Mapping[str, str] | None = None) -> Lineage:
     """The lineage of what this process makes now."""
     commit, dirty = git_state(home.project)
-    code, lock, md5 = code_key("fewshot.training.loop"), lock_key(home.project), canonical_json(data_md5 or {})
+    code, lock, md5 = code_key("fewshot.training.loop"), requirements_hash(home.project), canonical_json(data_md5 or {})
     return Lineage(data_digest, code, lock, commit, dirty, flow_run, md5, machine())
 
 

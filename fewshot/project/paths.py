@@ -1,8 +1,6 @@
-"""Where everything lives: the project folder, the state folder inside it, and what its tools must be told."""
+"""The project folder, and the state folder inside it."""
 
 import os
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +52,7 @@ class Home:
         """The measured numbers of one evaluation."""
         return self.state / "evaluations" / key
 
-    def lock(self, name: str) -> Path:
+    def file_lock(self, name: str) -> Path:
         """A lock file; the folder it stands in is made."""
         folder = self.state / "locks"
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,55 +78,3 @@ def find_home(start: Path | None = None) -> Home:
     project = find_project(start)
     named = os.environ.get("FEWSHOT_HOME")
     return Home(project, Path(named).expanduser().resolve() if named else project / ".fewshot")
-
-
-def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables that Prefect, MLflow and DVC need to keep to `home`; what is set in `given` (os.environ) stays."""
-    given = os.environ if given is None else given
-    wanted = {
-        "FEWSHOT_PROJECT": str(home.project),
-        "FEWSHOT_HOME": str(home.state),
-        "PREFECT_HOME": str(home.prefect),
-        "PREFECT_LOCAL_STORAGE_PATH": str(home.results),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # Prefect gives its embedded server 20 s to start; a loaded machine was seen to need 25 s.
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        # The console belongs to the command line; the same lines still reach Prefect's UI.
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
-        "PREFECT_CLI_PROMPT": "false",
-        # Five tries more would be a minute of waiting at each call, and five minutes until a run whose server died says
-        # so. Three are 2, 4 and 8 s: longer than a server takes that `fewshot up` starts again.
-        "PREFECT_CLIENT_MAX_RETRIES": "3",
-        "DO_NOT_TRACK": "true",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{home.mlflow / 'mlflow.db'}",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_LOGGING_LEVEL": "WARNING",
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        # MLflow's own defaults try a dead server for 4 minutes at each call. These wait 0, 2 and 4 s, and up to 1 s
-        # more each time; a step that failed is tried twice more, 3 s and 20 s later. So a server that is started again
-        # has a minute, and nobody waits longer to hear that there is none. 30 s: a machine that does not even refuse.
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-        "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        # Its job runner costs eight processes and 2 GB, for functions that are not used here.
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "DVC_NO_ANALYTICS": "true",
-        "DVC_SITE_CACHE_DIR": str(home.state / "dvc"),
-        "DVC_GLOBAL_CONFIG_DIR": str(home.state / "dvc" / "config"),
-        "MPLCONFIGDIR": str(home.state / "matplotlib"),
-        "TORCH_HOME": str(home.state / "torch"),
-    }
-    wanted = {name: given.get(name, value) for name, value in wanted.items()}
-    # DVC's stages say `python`: that must be this interpreter, whatever else the shell finds first.
-    folder, path = str(Path(sys.executable).parent), given.get("PATH", os.defpath)
-    wanted["PATH"] = path if path.split(os.pathsep)[0] == folder else os.pathsep.join((folder, path))
-    return wanted
-
-
-def prepare_environment(home: Home) -> None:
-    """Set `environment(home)` in this process. Call it before prefect or mlflow is imported: they read it then."""
-    home.prefect.mkdir(parents=True, exist_ok=True)  # Prefect makes its home, but not the folder above it
-    os.environ.update(environment(home))

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from fewshot.data.splits import Dataset
+from fewshot.data.dataset import Dataset
 from fewshot.errors import RegistryError
 from fewshot.project.paths import Home
-from fewshot.promotion.gate import Verdict, decide
+from fewshot.promotion.gate import GateResult, decide
 from fewshot.promotion.gate_episodes import compare, costs_of
 from fewshot.settings.schema import Settings
 from fewshot.system.device import pick_device, prepare_cpu
@@ -44,7 +44,7 @@ REMEMBERED = 3000
 
 
 @dataclass(frozen=True)
-class Ruling:
+class PromotionRecord:
     """A verdict on a version, as it is remembered."""
 
     model: str
@@ -64,26 +64,28 @@ class Ruling:
     left_out: tuple[str, ...] = ()
     """Classes of the gate that one of the two had been trained on."""
     verdict: dict[str, Any] | None = None
-    """The numbers of `fewshot.promotion.gate.Verdict`."""
+    """The numbers of `fewshot.promotion.gate.GateResult`."""
     costs: dict[str, float] | None = None
     """The challenger's, of `fewshot.promotion.gate.Costs`."""
 
 
-def judge(home: Home, settings: Settings, model: str, version: str, dataset: Dataset) -> tuple[Ruling, bool]:
-    """Compare a version with the champion, write the ruling down, and promote it if it is shown to be better.
+def decide_promotion(
+    home: Home, settings: Settings, model: str, version: str, dataset: Dataset
+) -> tuple[PromotionRecord, bool]:
+    """Compare a version with the champion, write the record down, and promote it if it is shown to be better.
 
-    Returns the ruling and whether it was made now: a version that was judged by the same gate, against the present
+    Returns the record and whether it was made now: a version that was judged by the same gate, against the present
     champion and on the same data, is not judged again. A promotion that was interrupted is completed. What was rolled
     back is not promoted a second time.
     """
     client = connect(home)
-    question = sha256_json([dataset.digest, dataset.split.episodes_digest, settings.plain()["gate"]])
-    with FileLock(home.lock(f"promotion-{model}")), mlflow_errors(home):
+    question = sha256_json([dataset.digest, dataset.scheme.episodes_digest, settings.plain()["gate"]])
+    with FileLock(home.file_lock(f"promotion-{model}")), mlflow_errors(home):
         champion, tags = standing_champion(client, model), client.get_model_version(model, version).tags
         if ROLLED_BACK in tags:
             reason = f"it was rolled back at {tags[ROLLED_BACK]}; fewshot rollback {model} would bring it back"
-            return Ruling(model, version, champion, "kept", reason, _now(), question), False
-        found = ruling_in(tags)
+            return PromotionRecord(model, version, champion, "kept", reason, _now(), question), False
+        found = promotion_record_in(tags)
         if champion == version:
             champion = found.against if found else ""
         elif found is not None and (found.against, found.question) != (champion, question):
@@ -102,7 +104,7 @@ def rollback(home: Home, model: str) -> tuple[str, str]:
     Raises RegistryError when there is none to go back to.
     """
     client = connect(home)
-    with FileLock(home.lock(f"promotion-{model}")), mlflow_errors(home):
+    with FileLock(home.file_lock(f"promotion-{model}")), mlflow_errors(home):
         champion, previous = champion_of(client, model), version_with(client, model, PREVIOUS)
         if not previous or previous == champion:
             raise RegistryError(f"{model} has no version to go back to; fewshot history {model} shows what there is")
@@ -115,8 +117,8 @@ def rollback(home: Home, model: str) -> tuple[str, str]:
     return champion, previous
 
 
-def history(home: Home, model: str) -> list[tuple[str, Ruling | None, list[str], str]]:
-    """Every version of a model, oldest first: (version, ruling, aliases, when it was rolled back or "").
+def history(home: Home, model: str) -> list[tuple[str, PromotionRecord | None, list[str], str]]:
+    """Every version of a model, oldest first: (version, record, aliases, when it was rolled back or "").
 
     Raises RegistryError if there is no such model.
     """
@@ -129,7 +131,7 @@ def history(home: Home, model: str) -> list[tuple[str, Ruling | None, list[str],
     return [
         (
             str(found.version),
-            ruling_in(found.tags),
+            promotion_record_in(found.tags),
             sorted(alias for alias, of in named.items() if str(of) == str(found.version)),
             found.tags.get(ROLLED_BACK, ""),
         )
@@ -137,12 +139,12 @@ def history(home: Home, model: str) -> list[tuple[str, Ruling | None, list[str],
     ]
 
 
-def ruling_in(tags: dict[str, str]) -> Ruling | None:
+def promotion_record_in(tags: dict[str, str]) -> PromotionRecord | None:
     """What was decided on the version that bears these tags; None if it was not judged."""
     if VERDICT not in tags:
         return None
     values = json.loads(tags[VERDICT])
-    return Ruling(**values | {"left_out": tuple(values["left_out"])})
+    return PromotionRecord(**values | {"left_out": tuple(values["left_out"])})
 
 
 def champion_of(client: "MlflowClient", model: str) -> str:
@@ -150,25 +152,25 @@ def champion_of(client: "MlflowClient", model: str) -> str:
     return version_with(client, model, CHAMPION)
 
 
-def markdown(ruling: Ruling) -> str:
-    """A ruling for people."""
-    against = f"version {ruling.against}" if ruling.against else "nobody"
+def markdown(record: PromotionRecord) -> str:
+    """A record for people."""
+    against = f"version {record.against}" if record.against else "nobody"
     lines = [
-        f"# {ruling.model} version {ruling.version}: {ruling.decision}",
-        f"Against {against}, {ruling.time}: {ruling.reason}.",
+        f"# {record.model} version {record.version}: {record.decision}",
+        f"Against {against}, {record.time}: {record.reason}.",
     ]
-    if ruling.verdict is not None and ruling.costs is not None:
-        scores = {name: ruling.verdict[name] for name in ("champion", "challenger", "difference")}
-        lines += ["", f"| on {ruling.on} | accuracy ± 95 % interval |", "|---|---|"]
-        lines += [f"| {name} | {100 * s['accuracy']:.2f} ± {100 * s['interval']:.2f} % |" for name, s in scores.items()]
+    if record.verdict is not None and record.costs is not None:
+        scores = {name: record.verdict[name] for name in ("champion", "challenger", "difference")}
+        lines += ["", f"| on {record.on} | accuracy ± 95 % interval |", "|---|---|"]
+        lines += [f"| {name} | {100 * s['accuracy']:.2f} ± {100 * s['ci95']:.2f} % |" for name, s in scores.items()]
         lines += [
             "",
-            f"p = {ruling.verdict['p']:.2g}, level spent {ruling.verdict['level']:.2g}. The challenger's expected "
-            f"calibration error is {ruling.costs['calibration_error']:.3f}; it learns a task and answers in "
-            f"{ruling.costs['latency_ms']:.1f} ms.",
+            f"p = {record.verdict['p']:.2g}, level spent {record.verdict['level']:.2g}. The challenger's expected "
+            f"calibration error is {record.costs['calibration_error']:.3f}; it learns a task and answers in "
+            f"{record.costs['latency_ms']:.1f} ms.",
         ]
-    if ruling.left_out:
-        lines += ["", f"Left out, because one of the two was trained on them: {', '.join(ruling.left_out)}."]
+    if record.left_out:
+        lines += ["", f"Left out, because one of the two was trained on them: {', '.join(record.left_out)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -181,9 +183,9 @@ def _compared(
     champion: str,
     dataset: Dataset,
     question: str,
-) -> Ruling:
+) -> PromotionRecord:
     if not champion:
-        return Ruling(model, version, "", "first", "there is no champion to compare with", _now(), question)
+        return PromotionRecord(model, version, "", "first", "there is no champion to compare with", _now(), question)
     prepare_cpu(settings.threads)
     device = pick_device(settings.device)
     folders = [model_folder(home, f"models:/{model}/{number}") for number in (champion, version)]
@@ -195,20 +197,20 @@ def _compared(
         # Kept by number and not by age: a clock that is a year ahead for a night would forget what was spent.
         times = [time.isoformat(timespec="seconds") for time in (*tested, datetime.now(UTC))][-REMEMBERED:]
         client.set_registered_model_tag(model, TESTS, canonical_json(times))
-    return Ruling(
+    return PromotionRecord(
         model, version, champion, verdict.decision, verdict.reason, _now(), question,
         f"{dataset.name}/{settings.gate.shape}", left_out, _plain(verdict), asdict(costs),
     )  # fmt: skip
 
 
-def _remember(client: "MlflowClient", ruling: Ruling) -> None:
+def _remember(client: "MlflowClient", record: PromotionRecord) -> None:
     """First in the run, for people; then as tags of the version: only now it counts as judged."""
-    found = client.get_model_version(ruling.model, ruling.version)
-    name = f"verdict/{ruling.model}-{ruling.version}"
-    client.log_dict(found.run_id, asdict(ruling), f"{name}.json")
-    client.log_text(found.run_id, markdown(ruling), f"{name}.md")
-    client.set_model_version_tag(ruling.model, ruling.version, DECISION, ruling.decision)
-    client.set_model_version_tag(ruling.model, ruling.version, VERDICT, canonical_json(asdict(ruling)))
+    found = client.get_model_version(record.model, record.version)
+    name = f"verdict/{record.model}-{record.version}"
+    client.log_dict(found.run_id, asdict(record), f"{name}.json")
+    client.log_text(found.run_id, markdown(record), f"{name}.md")
+    client.set_model_version_tag(record.model, record.version, DECISION, record.decision)
+    client.set_model_version_tag(record.model, record.version, VERDICT, canonical_json(asdict(record)))
 
 
 def _promote(client: "MlflowClient", model: str, version: str, champion: str) -> None:
@@ -226,7 +228,7 @@ def _tests(client: "MlflowClient", model: str) -> list[datetime]:
     return [datetime.fromisoformat(time) for time in times]
 
 
-def _plain(verdict: Verdict) -> dict[str, Any]:
+def _plain(verdict: GateResult) -> dict[str, Any]:
     return {key: value for key, value in asdict(verdict).items() if key not in ("decision", "reason")}
 
 

@@ -31,7 +31,7 @@ Accuracies = Float[np.ndarray, "episode"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateResult:
     """What the gate says of a challenger, and why."""
 
     decision: Literal["promoted", "kept"]
@@ -63,7 +63,7 @@ def decide(
     tested: Sequence[datetime],
     now: datetime,
     costs: Costs | None = None,
-) -> Verdict:
+) -> GateResult:
     """Compare two models by their accuracies on the same episodes; `tested` are the times of earlier tests.
 
     `costs` are the challenger's, for the limits that `settings` may set on them.
@@ -74,7 +74,7 @@ def decide(
     decision, reason = _decision(p, level, settings, difference)
     if decision == "promoted" and costs is not None and (excess := _excess(costs, settings)):
         decision, reason = "kept", excess
-    return Verdict(decision, reason, score(champion), score(challenger), difference, p, level)
+    return GateResult(decision, reason, score(champion), score(challenger), difference, p, level)
 
 
 def level_of(settings: GateSettings, tested: Sequence[datetime], now: datetime) -> float:

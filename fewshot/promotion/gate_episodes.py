@@ -9,21 +9,23 @@ import torch
 
 from fewshot.classifier import FewShotClassifier
 from fewshot.data.batches import ImageBank
-from fewshot.data.episode_sampler import EpisodeRows, EpisodeSource
-from fewshot.data.splits import Dataset, class_table, unturned
+from fewshot.data.dataset import Dataset
+from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
+from fewshot.data.splits import class_table, unrotated
 from fewshot.errors import DataError
-from fewshot.evaluation.predictions import Answers, answer
+from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
 from fewshot.evaluation.stats import calibration_error
 from fewshot.model import describe_model, load_model
 from fewshot.promotion.gate import Costs
-from fewshot.settings.schema import EpisodeShape, GateSettings
+from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.settings.schema import GateSettings
 
 _TIMED_CALLS = 15
 
 
 def compare(
     champion: Path, challenger: Path, dataset: Dataset, gate: GateSettings, device: torch.device
-) -> tuple[Answers, Answers, tuple[str, ...]]:
+) -> tuple[EpisodePredictions, EpisodePredictions, tuple[str, ...]]:
     """The answers of both models on the same gate episodes, and the classes that were left out.
 
     These are the frozen ones, unless one of the models was trained on a class that is now the gate's: then as many are
@@ -34,30 +36,32 @@ def compare(
     answers = []
     for folder in (champion, challenger):
         method = load_model(folder, device)
-        answers.append(answer(method, bank, drawn, method.batch_norm_modes[0]))
+        answers.append(predict_episodes(method, bank, drawn, method.batch_norm_modes[0]))
     return answers[0], answers[1], left_out
 
 
 def gate_episodes(
     dataset: Dataset, models: Sequence[Path], shape: EpisodeShape, number: int
-) -> tuple[EpisodeRows, tuple[str, ...]]:
+) -> tuple[EpisodeIndices, tuple[str, ...]]:
     """Episodes that none of the models has seen the classes of, and the gate's classes that are left out for it."""
-    seen = {unturned(name) for folder in models for name in _trained_on(folder, dataset.name)}
+    seen = {unrotated(name) for folder in models for name in _trained_on(folder, dataset.name)}
     names = dataset.class_names("gate")
-    left_out = tuple(name for name in names if unturned(name) in seen)
+    left_out = tuple(name for name in names if unrotated(name) in seen)
     if not left_out:
-        return dataset.frozen("gate", shape, number), ()
+        return dataset.fixed_episodes("gate", shape, number), ()
     others = [name for name in names if name not in left_out]
     if len(others) < shape.way:
         raise DataError(
             f"{len(left_out)} of the {len(names)} gate classes were trained on by one of the models; {len(others)} are "
             f"left, too few for {shape}. Lower the way of gate.shape, or give the gate more classes"
         )
-    source = EpisodeSource(class_table(dataset.pack.classes, others), shape, 0, "gate")
-    return source.draw(0, number), left_out
+    source = EpisodeSampler(class_table(dataset.pack.classes, others), shape, 0, "gate")
+    return source.sample(0, number), left_out
 
 
-def costs_of(folder: Path, answers: Answers, dataset: Dataset, shape: EpisodeShape, device: torch.device) -> Costs:
+def costs_of(
+    folder: Path, answers: EpisodePredictions, dataset: Dataset, shape: EpisodeShape, device: torch.device
+) -> Costs:
     """What a model costs to use, given its answers on gate episodes of a shape."""
     right = answers.predicted == np.arange(shape.way)[:, None]
     return Costs(calibration_error(answers.confidence, right), _latency_ms(folder, dataset, shape, device))
@@ -71,7 +75,7 @@ def _trained_on(folder: Path, dataset: str) -> list[str]:
 def _latency_ms(folder: Path, dataset: Dataset, shape: EpisodeShape, device: torch.device) -> float:
     """Median time to learn one gate task from uint8 images and to answer one image."""
     classifier = FewShotClassifier.load(folder, str(device))
-    rows = dataset.frozen("gate", shape, 1).rows[0]
+    rows = dataset.fixed_episodes("gate", shape, 1).rows[0]
     images = [np.asarray(dataset.pack.images[of_class]) for of_class in rows]
     names, times = [str(place) for place in range(shape.way)], []
     for _ in range(_TIMED_CALLS):

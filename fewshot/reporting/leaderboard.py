@@ -11,13 +11,14 @@ import numpy as np
 from jaxtyping import Float
 from safetensors.numpy import load_file
 
-from fewshot.data.splits import Dataset
+from fewshot.data.dataset import Dataset
 from fewshot.errors import DataError, FewshotError
 from fewshot.evaluation.evaluate import evaluate, read_evaluation
 from fewshot.evaluation.stats import Score, score
 from fewshot.model import describe_model
 from fewshot.project.paths import Home
-from fewshot.settings.schema import EpisodeShape, settings_from
+from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.settings.schema import settings_from
 from fewshot.system.files import read_json, sha256_json
 from fewshot.tracking.store import connect, experiment_id, mlflow_errors
 from fewshot.tracking.versions import model_folder
@@ -71,7 +72,7 @@ def compare(
             "device": device,
             "evaluate": {"shapes": [str(shape) for shape in shapes], "episodes": episodes},
         }
-        key = sha256_json([description["weights_sha256"], dataset.digest, dataset.split.episodes_digest, values])
+        key = sha256_json([description["weights_sha256"], dataset.digest, dataset.scheme.episodes_digest, values])
         target = home.evaluation(f"leaderboard-{key[:32]}")
         file = target / f"{dataset.name}.json"
         done = read_evaluation(file) if file.exists() else evaluate(folder, dataset, settings_from(values), target)
@@ -116,7 +117,7 @@ def rank(accuracies: dict[str, tuple[str, Accuracies]]) -> list[Entry]:
 def _is_better(one: Accuracies, other: Accuracies) -> bool:
     """Whether the 95 % interval of the paired difference lies above zero."""
     difference = score(one - other)
-    return difference.accuracy - difference.interval > 0
+    return difference.accuracy - difference.ci95 > 0
 
 
 def _unfit(description: dict[str, Any], dataset: Dataset) -> str:
@@ -126,7 +127,7 @@ def _unfit(description: dict[str, Any], dataset: Dataset) -> str:
         return f"it takes images of (channel, height, width) = {expected}, those of {dataset.name} are {there}"
     data = description["data"]
     seen = set(data["classes"]) & set(dataset.class_names("test")) if data["dataset"] == dataset.name else set()
-    return f"it was trained on {len(seen)} of the test classes of {dataset.split.name}" if seen else ""
+    return f"it was trained on {len(seen)} of the test classes of {dataset.scheme.name}" if seen else ""
 
 
 def _registered(home: Home) -> Iterator[tuple[str, Path]]:

@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 
 from fewshot.data.batches import ImageBank
-from fewshot.data.episode_sampler import EpisodeRows, EpisodeSource
-from fewshot.data.splits import Dataset
-from fewshot.evaluation.predictions import Answers, answer
+from fewshot.data.dataset import Dataset
+from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
+from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
 from fewshot.evaluation.stats import Score, score
 from fewshot.model import load_model
 from fewshot.promotion.gate_episodes import costs_of
-from fewshot.settings.schema import EpisodeShape
+from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.system.progress import report_progress
 
 SHOTS = (1, 2, 3, 5, 8, 12)
@@ -62,20 +62,20 @@ def measure(model: Path, dataset: Dataset, episodes: int, device: torch.device) 
     """Measure a model folder for its report card."""
     method, bank = load_model(model, device), ImageBank(dataset.pack.images, device)
     mode = method.batch_norm_modes[0]
-    shapes = dataset.frozen_shapes("test")
+    shapes = dataset.fixed_shapes("test")
     shots = [shape for shot in SHOTS if (shape := _of_shot(dataset, shot)) is not None]
     with report_progress("measuring for the report", len(shapes) + len(shots)) as reporter:
         grid: dict[str, Score] = {}
-        answers: dict[str, tuple[EpisodeRows, Answers]] = {}
+        answers: dict[str, tuple[EpisodeIndices, EpisodePredictions]] = {}
         for shape in shapes:
-            drawn = dataset.frozen("test", shape, episodes)
-            answers[shape.task] = (drawn, answer(method, bank, drawn, mode))
+            drawn = dataset.fixed_episodes("test", shape, episodes)
+            answers[shape.task] = (drawn, predict_episodes(method, bank, drawn, mode))
             grid[shape.task] = score(answers[shape.task][1].accuracy)
             reporter(len(grid), f"{shape.task} {grid[shape.task]}")
         learning = []
         for shape in shots:
-            drawn = EpisodeSource(dataset.part("test"), shape, 0, "report").draw(0, episodes)
-            learning.append((shape.shot, score(answer(method, bank, drawn, mode).accuracy)))
+            drawn = EpisodeSampler(dataset.class_table("test"), shape, 0, "report").sample(0, episodes)
+            learning.append((shape.shot, score(predict_episodes(method, bank, drawn, mode).accuracy)))
             reporter(len(grid) + len(learning), f"{shape.task} {learning[-1][1]}")
     drawn, given = answers[shapes[0].task]
     costs = costs_of(model, given, dataset, shapes[0], device)
@@ -94,18 +94,18 @@ def measure(model: Path, dataset: Dataset, episodes: int, device: torch.device) 
 
 def _of_shot(dataset: Dataset, shot: int) -> EpisodeShape | None:
     """5-way episodes of so many shots, with as many queries as most classes leave; None if they leave too few."""
-    counts = np.sort(dataset.part("test").count)
+    counts = np.sort(dataset.class_table("test").count)
     left = int(counts[len(counts) // 4]) - shot
     way = min(5, len(counts))
     return EpisodeShape(way, shot, min(left, MOST_QUERIES)) if left >= LEAST_QUERIES else None
 
 
-def _right(answers: Answers) -> Bool[np.ndarray, "episode way query"]:
+def _right(answers: EpisodePredictions) -> Bool[np.ndarray, "episode way query"]:
     way = answers.predicted.shape[1]
     return np.asarray(answers.predicted == np.arange(way)[:, None])
 
 
-def _by_group(dataset: Dataset, drawn: EpisodeRows, answers: Answers) -> list[tuple[str, Score]]:
+def _by_group(dataset: Dataset, drawn: EpisodeIndices, answers: EpisodePredictions) -> list[tuple[str, Score]]:
     names = np.array(dataset.groups("test"))[drawn.classes]  # episode way
     of_class = _right(answers).mean(-1)
     scores = []
@@ -118,7 +118,7 @@ def _by_group(dataset: Dataset, drawn: EpisodeRows, answers: Answers) -> list[tu
     return sorted(scores, key=lambda one: one[1].accuracy)
 
 
-def _weakest(dataset: Dataset, bank: ImageBank, drawn: EpisodeRows, answers: Answers) -> list[WeakClass]:
+def _weakest(dataset: Dataset, bank: ImageBank, drawn: EpisodeIndices, answers: EpisodePredictions) -> list[WeakClass]:
     names, of_class = dataset.class_names("test"), _right(answers).mean(-1)
     seen = {int(place): of_class[drawn.classes == place] for place in np.unique(drawn.classes)}
     often = sorted((place for place in seen if len(seen[place]) >= 3), key=lambda place: float(seen[place].mean()))
@@ -133,7 +133,7 @@ def _weakest(dataset: Dataset, bank: ImageBank, drawn: EpisodeRows, answers: Ans
     return weak
 
 
-def _confused(place: int, drawn: EpisodeRows, answered: np.ndarray) -> tuple[int, float]:
+def _confused(place: int, drawn: EpisodeIndices, answered: np.ndarray) -> tuple[int, float]:
     """The class that a class is most often taken for, as a share of the queries in episodes where both stood."""
     episodes, positions = np.nonzero(drawn.classes == place)
     taken = answered[episodes, positions]  # appearance query
@@ -143,8 +143,8 @@ def _confused(place: int, drawn: EpisodeRows, answered: np.ndarray) -> tuple[int
 
 
 def _picture(dataset: Dataset, bank: ImageBank, place: int) -> UInt8[np.ndarray, "channel height width"]:
-    table = dataset.part("test")
-    taken = bank.take(table.start[place : place + 1], np.asarray(table.turns[place : place + 1]))
+    table = dataset.class_table("test")
+    taken = bank.take(table.start[place : place + 1], np.asarray(table.rotation[place : place + 1]))
     return np.asarray((taken[0] * 255).round().byte().cpu().numpy())
 
 

@@ -22,9 +22,10 @@ def render(
     history: Sequence[dict[str, Any]],
     lineage: Sequence[tuple[str, str]],
     command: str = "",
-    ruling: Any = None,
+    promotion: Any = None,
 ) -> str:
-    """The page. `history` are the points of the training curve, `lineage` names and texts, `ruling` the gate's."""
+    """The page. `history` are the points of the training curve, `lineage` names and texts, `promotion` the gate's
+    record."""
     environment = Environment(
         loader=PackageLoader("fewshot.reporting", ""),
         autoescape=select_autoescape(default=True),
@@ -42,7 +43,7 @@ def render(
         learning_text=_in_words(measured),
         calibration_chart=_calibration(measured),
         training_chart=_training(history),
-        ruling=ruling,
+        promotion=promotion,
         lineage=lineage,
         command=command,
         percent=_percent,
@@ -51,7 +52,7 @@ def render(
 
 
 def _percent(one: Score) -> str:
-    return f"{100 * one.accuracy:.2f} ± {100 * one.interval:.2f}"
+    return f"{100 * one.accuracy:.2f} ± {100 * one.ci95:.2f}"
 
 
 def _summary(measured: Measured) -> str:
@@ -64,7 +65,7 @@ def _summary(measured: Measured) -> str:
 
 
 def _learning(measured: Measured) -> Markup:
-    points = [(float(shot), 100 * one.accuracy, 100 * one.interval) for shot, one in measured.learning]
+    points = [(float(shot), 100 * one.accuracy, 100 * one.ci95) for shot, one in measured.learning]
     return Markup(line_chart("Accuracy over the number of images of each class", "images of each class", "accuracy, %",
                              [Line("", points)]))  # fmt: skip
 
@@ -89,7 +90,7 @@ def _training(history: Sequence[dict[str, Any]]) -> Markup:
         return Markup("")
     seen = [(float(point["step"]), 100 * point["accuracy"], 0.0) for point in history]
     held_out = [
-        (float(point["step"]), 100 * point["val_accuracy"], 100 * point["val_interval"])
+        (float(point["step"]), 100 * point["val_accuracy"], 100 * point["val_ci95"])
         for point in history
         if "val_accuracy" in point
     ]

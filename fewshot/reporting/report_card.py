@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fewshot.data.splits import open_dataset
+from fewshot.data.dataset import open_dataset
 from fewshot.model import describe_model
 from fewshot.project.paths import Home
-from fewshot.promotion.champion import ruling_in
+from fewshot.promotion.champion import promotion_record_in
 from fewshot.reporting.measure import measure
 from fewshot.reporting.page import render
 from fewshot.system.device import pick_device, prepare_cpu
@@ -31,7 +31,7 @@ def report_card(home: Home, reference: str, out: Path | None, episodes: int) -> 
         training_curve(home, version.run_id),
         version.links(),
         f"fewshot verify {version.model}/{version.number}",
-        ruling_in(version.tags),
+        promotion_record_in(version.tags),
     )
     file = out or home.state / "reports" / f"{name}.html"
     write_bytes(file, page.encode())

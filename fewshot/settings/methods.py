@@ -5,19 +5,19 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Frozen(BaseModel):
+class Immutable(BaseModel):
     """Settings that can't be changed and know no names but their own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ProtoNetSettings(Frozen):
+class ProtoNetSettings(Immutable):
     """Prototypical Networks (Snell et al. 2017)."""
 
     name: Literal["protonet"] = "protonet"
 
 
-class MatchingSettings(Frozen):
+class MatchingSettings(Immutable):
     """Matching Networks (Vinyals et al. 2016)."""
 
     name: Literal["matching"] = "matching"
@@ -25,20 +25,20 @@ class MatchingSettings(Frozen):
     reading_steps: int = Field(5, ge=1, description="steps of the LSTM that reads the support set (full_context)")
 
 
-class RelationSettings(Frozen):
+class RelationSettings(Immutable):
     """Relation Networks (Sung et al. 2018)."""
 
     name: Literal["relation"] = "relation"
     hidden: int = Field(8, ge=1, description="units of the layer before the score")
 
 
-class R2D2Settings(Frozen):
+class R2D2Settings(Immutable):
     """Ridge regression in closed form (Bertinetto et al. 2019)."""
 
     name: Literal["r2d2"] = "r2d2"
 
 
-class MetaOptNetSettings(Frozen):
+class MetaOptNetSettings(Immutable):
     """A support vector machine on embeddings (Lee et al. 2019)."""
 
     name: Literal["metaoptnet"] = "metaoptnet"
@@ -46,14 +46,14 @@ class MetaOptNetSettings(Frozen):
     iterations: int = Field(200, ge=1, description="of the solver, at most")
 
 
-class SimpleShotSettings(Frozen):
+class SimpleShotSettings(Immutable):
     """Nearest centroid after centring and normalising (Wang et al. 2019)."""
 
     name: Literal["simpleshot"] = "simpleshot"
     transform: Literal["CL2N", "L2N", "UN"] = Field("CL2N", description="centred and normalised; normalised; neither")
 
 
-class FineTuneSettings(Frozen):
+class FineTuneSettings(Immutable):
     """Baseline and Baseline++ (Chen et al. 2019): a new last layer for each task."""
 
     name: Literal["baseline", "baseline++"] = "baseline"
@@ -61,14 +61,14 @@ class FineTuneSettings(Frozen):
     learning_rate: float = Field(0.01, gt=0, description="of these steps")
 
 
-class MetaBaselineSettings(Frozen):
+class MetaBaselineSettings(Immutable):
     """Meta-Baseline (Chen et al. 2021): pre-trained on all classes, then meta-trained with a scaled cosine."""
 
     name: Literal["metabaseline"] = "metabaseline"
     pretrain_share: float = Field(0.5, ge=0, le=1, description="share of the training steps for the first stage")
 
 
-class InnerLoopSettings(Frozen):
+class InnerLoopSettings(Immutable):
     """What all methods have that learn a task by gradient steps."""
 
     inner_steps: int = Field(1, ge=0, description="inner-loop steps in meta-training")

@@ -1,14 +1,14 @@
 """Every setting of the pipeline, with its range and unit; those of the methods are in `fewshot.settings.methods`."""
 
-import re
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
 
 from fewshot.errors import UsageError, unknown
-from fewshot.settings.methods import METHODS, Frozen, MethodSettings, ProtoNetSettings
+from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.settings.methods import METHODS, Immutable, MethodSettings, ProtoNetSettings
 
-SPLITS: dict[str, tuple[str, ...]] = {
+SCHEMES: dict[str, tuple[str, ...]] = {
     "glyphs": ("scripts",),
     "digits": ("all",),
     "omniglot": ("vinyals", "background"),
@@ -17,42 +17,10 @@ SPLITS: dict[str, tuple[str, ...]] = {
 """The splits of each dataset; the first is the default."""
 
 
-class EpisodeShape(NamedTuple):
-    """The size of an episode: `way` classes, `shot` support and `query` query images of each. Written "5w1s15q"."""
-
-    way: int
-    shot: int
-    query: int
-
-    def __str__(self) -> str:
-        return f"{self.way}w{self.shot}s{self.query}q"
-
-    @property
-    def images(self) -> int:
-        """The number of its images."""
-        return self.way * (self.shot + self.query)
-
-    @property
-    def task(self) -> str:
-        """The task without the number of queries, as papers write it: "5w1s"."""
-        return f"{self.way}w{self.shot}s"
-
-    @classmethod
-    def parse(cls, text: Any) -> "EpisodeShape":
-        """Read "5w1s15q", or "5w1s" for 15 queries. Raises ValueError with the expected form."""
-        if isinstance(text, EpisodeShape):
-            return text
-        found = re.fullmatch(r"(\d+)w(\d+)s(?:(\d+)q)?", str(text))
-        shape = cls(int(found[1]), int(found[2]), int(found[3] or 15)) if found else cls(0, 0, 0)
-        if shape.way < 2 or shape.shot < 1 or shape.query < 1:
-            raise ValueError(f"'{text}' is no episode shape; write way (>= 2), shot and query, for example 5w1s15q")
-        return shape
-
-
 Shape = Annotated[EpisodeShape, BeforeValidator(EpisodeShape.parse), PlainSerializer(str)]
 
 
-class DataSettings(Frozen):
+class DataSettings(Immutable):
     """Which images, and which of their classes are for training."""
 
     dataset: str = Field("glyphs", description="name of a dataset; `fewshot data list` shows them")
@@ -62,15 +30,15 @@ class DataSettings(Frozen):
     @classmethod
     def _known(cls, values: Any) -> Any:
         dataset = values.get("dataset", "glyphs")
-        if dataset not in SPLITS:
-            raise unknown("dataset", dataset, SPLITS)
-        split = values.get("split") or SPLITS[dataset][0]
-        if split not in SPLITS[dataset]:
-            raise unknown(f"split of {dataset}", split, SPLITS[dataset])
+        if dataset not in SCHEMES:
+            raise unknown("dataset", dataset, SCHEMES)
+        split = values.get("split") or SCHEMES[dataset][0]
+        if split not in SCHEMES[dataset]:
+            raise unknown(f"split scheme of {dataset}", split, SCHEMES[dataset])
         return {**values, "dataset": dataset, "split": split}
 
 
-class Conv4Settings(Frozen):
+class Conv4Settings(Immutable):
     """Four convolutional blocks, in three published forms."""
 
     name: Literal["conv4"] = "conv4"
@@ -82,7 +50,7 @@ class Conv4Settings(Frozen):
     channels: int = Field(64, ge=1, description="filters of each convolution")
 
 
-class ResNet12Settings(Frozen):
+class ResNet12Settings(Immutable):
     """ResNet-12 with DropBlock, as MetaOptNet and most later papers have it."""
 
     name: Literal["resnet12"] = "resnet12"
@@ -90,7 +58,7 @@ class ResNet12Settings(Frozen):
     drop: float = Field(0.1, ge=0, lt=1, description="share of a map that is dropped in training, in squares")
 
 
-class TorchvisionSettings(Frozen):
+class TorchvisionSettings(Immutable):
     """A classification network of torchvision, without its last layer."""
 
     name: Literal["torchvision"] = "torchvision"
@@ -110,7 +78,7 @@ BackboneSettings = Annotated[
 ]
 
 
-class TrainSettings(Frozen):
+class TrainSettings(Immutable):
     """Meta-training: Adam over episodes, with validation, early stopping and checkpoints."""
 
     episode: Shape = Field(EpisodeShape(20, 1, 5), description="shape of a training episode")
@@ -129,7 +97,7 @@ class TrainSettings(Frozen):
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where it is faster")
 
 
-class EvaluateSettings(Frozen):
+class EvaluateSettings(Immutable):
     """What is measured after training, on frozen test episodes."""
 
     shapes: tuple[Shape, ...] = Field((EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15)), min_length=1)
@@ -139,19 +107,19 @@ class EvaluateSettings(Frozen):
     @model_validator(mode="after")
     def _known(self) -> "EvaluateSettings":
         for name in self.also:
-            if name not in SPLITS:
-                raise unknown("dataset", name, SPLITS)
+            if name not in SCHEMES:
+                raise unknown("dataset", name, SCHEMES)
         return self
 
 
-class RegisterSettings(Frozen):
+class RegisterSettings(Immutable):
     """Where the result is remembered."""
 
     experiment: str = Field("fewshot", min_length=1, description="MLflow experiment")
     model: str = Field("", description="registered model; empty: dataset-method")
 
 
-class GateSettings(Frozen):
+class GateSettings(Immutable):
     """When a challenger takes the champion's place; see `fewshot.promotion.gate`."""
 
     alpha: float = Field(0.05, gt=0, lt=1, description="chance, in a year, to promote a model that is no better")
@@ -163,13 +131,13 @@ class GateSettings(Frozen):
     max_latency_ms: float | None = Field(None, gt=0, description="median time to learn a task, at most")
 
 
-class NotifySettings(Frozen):
+class NotifySettings(Immutable):
     """Who is told how a retraining ended."""
 
     webhook: str = Field("", pattern=r"^(https?://.+)?$", description="address that gets a POST of JSON; empty: none")
 
 
-class Settings(Frozen):
+class Settings(Immutable):
     """The whole pipeline. Two runs with equal settings, data, code and environment give the same weights."""
 
     seed: int = Field(0, ge=0)

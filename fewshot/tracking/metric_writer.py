@@ -19,7 +19,7 @@ BATCH = 900
 """Metrics in one call; MLflow takes 1,000."""
 
 
-class Curve:
+class MetricWriter:
     """Points of a training curve on their way to a run, sent in batches."""
 
     def __init__(self, home: Home, run_id: str) -> None:

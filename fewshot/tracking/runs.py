@@ -16,13 +16,13 @@ from fewshot.project.paths import Home
 from fewshot.settings.schema import Settings
 from fewshot.system.files import canonical_json, read_json
 from fewshot.system.process_id import is_dead, this_process
-from fewshot.tracking.metric_writer import Curve
+from fewshot.tracking.metric_writer import MetricWriter
 from fewshot.tracking.store import connect, experiment_id, may_have_running_runs, mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from fewshot.data.splits import Dataset
+    from fewshot.data.dataset import Dataset
     from fewshot.evaluation.evaluate import Evaluation
     from fewshot.training.loop import TrainResult
 
@@ -51,7 +51,7 @@ def open_run(home: Home, settings: Settings, lineage: Lineage) -> str:
 
 
 @contextmanager
-def working(home: Home, run_id: str) -> Iterator[Curve]:
+def working(home: Home, run_id: str) -> Iterator[MetricWriter]:
     """A run that this process writes to while the block runs: RUNNING, then FINISHED, FAILED or KILLED."""
     client = connect(home)
     with mlflow_errors(home):
@@ -60,7 +60,7 @@ def working(home: Home, run_id: str) -> Iterator[Curve]:
     status = "FAILED"
     try:
         with _system_metrics(run_id):
-            yield Curve(home, run_id)
+            yield MetricWriter(home, run_id)
         status = "FINISHED"
     except (Interrupted, KeyboardInterrupt, SystemExit):
         status = "KILLED"
@@ -70,7 +70,7 @@ def working(home: Home, run_id: str) -> Iterator[Curve]:
             client.set_terminated(run_id, status)
 
 
-def log_training(home: Home, run_id: str, curve: Curve, result: "TrainResult", dataset: "Dataset") -> None:
+def log_training(home: Home, run_id: str, curve: MetricWriter, result: "TrainResult", dataset: "Dataset") -> None:
     """The whole curve, the summary and the data of a finished training."""
     from mlflow.entities import Metric
 
@@ -81,7 +81,7 @@ def log_training(home: Home, run_id: str, curve: Curve, result: "TrainResult", d
     now = time.time_ns() // 1_000_000
     summary = {
         "validation/best_accuracy": result.best_val_accuracy,
-        "validation/best_interval": result.best_val_interval,
+        "validation/best_ci95": result.best_val_ci95,
         "train/seconds": result.seconds,
     }
     client = connect(home)
@@ -122,7 +122,7 @@ def log_evaluation(home: Home, run_id: str, key: str, measured: "Sequence[tuple[
         Metric(f"test/{name}/{kind}", float(value), now, 0)
         for _, evaluation in measured
         for name, result in evaluation.results.items()
-        for kind, value in (("accuracy", result.accuracy), ("interval", result.interval))
+        for kind, value in (("accuracy", result.accuracy), ("ci95", result.ci95))
     ]
     with mlflow_errors(home):
         client.log_batch(run_id, metrics=metrics)
@@ -184,9 +184,9 @@ def _log_dataset(client: "MlflowClient", run_id: str, dataset: "Dataset", contex
     from mlflow.entities import DatasetInput, InputTag
 
     # MLflow keeps one input of the same name and digest for a run, so that the test episodes go by their own.
-    name, digest = f"{dataset.name}/{dataset.split.name}", dataset.digest
+    name, digest = f"{dataset.name}/{dataset.scheme.name}", dataset.digest
     if context == "evaluation":
-        name, digest = f"{name} test episodes", dataset.split.episodes_digest
+        name, digest = f"{name} test episodes", dataset.scheme.episodes_digest
     logged = LoggedDataset(
         name=name,
         digest=digest[:_DIGEST_LENGTH],
@@ -194,7 +194,7 @@ def _log_dataset(client: "MlflowClient", run_id: str, dataset: "Dataset", contex
         source=canonical_json({"path": f"data/{dataset.name}", "sha256": digest}),
     )
     client.log_inputs(run_id, [DatasetInput(logged, [InputTag("mlflow.data.context", context)])])
-    client.set_tag(run_id, f"fewshot.episodes_sha256.{dataset.name}", dataset.split.episodes_digest)
+    client.set_tag(run_id, f"fewshot.episodes_sha256.{dataset.name}", dataset.scheme.episodes_digest)
 
 
 @contextmanager

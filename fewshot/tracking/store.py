@@ -44,7 +44,7 @@ def connect(home: Home) -> "MlflowClient":
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(home.tracking_uri)
     mlflow.set_registry_uri(home.tracking_uri)
-    with mlflow_errors(home), FileLock(home.lock("mlflow"), timeout=_WAIT_S):
+    with mlflow_errors(home), FileLock(home.file_lock("mlflow"), timeout=_WAIT_S):
         client = mlflow.MlflowClient(home.tracking_uri, home.tracking_uri)
         client.search_experiments(max_results=1)
         client.search_registered_models(max_results=1)
@@ -53,7 +53,7 @@ def connect(home: Home) -> "MlflowClient":
 
 def experiment_id(client: "MlflowClient", home: Home, name: str) -> str:
     """The experiment of this name, made if need be, with its artifacts below `home` when the store is a local file."""
-    with FileLock(home.lock("mlflow"), timeout=_WAIT_S):
+    with FileLock(home.file_lock("mlflow"), timeout=_WAIT_S):
         found = client.get_experiment_by_name(name)
         if found is None:
             place = (home.mlflow / "artifacts").as_uri() if _database(home) else None

@@ -44,7 +44,7 @@ def register(
     """
     name, identity = settings.model_name, sha256_json([training["weights_sha256"], evaluation["results"]])
     client = connect(home)
-    with mlflow_errors(home), FileLock(home.lock("register")):
+    with mlflow_errors(home), FileLock(home.file_lock("register")):
         found = _find(client, name, identity)
         if found is None:
             source = _log_model(client, home.state / training["model"], evaluation["run_id"])
@@ -224,7 +224,7 @@ def _make_version(client: "MlflowClient", name: str, source: str, run_id: str, t
 def _result_tags(evaluation: dict[str, Any]) -> dict[str, str]:
     """{"test/omniglot/5w1s": "0.9512 ± 0.0031 (600 episodes)"}: a number never stands without its interval."""
     return {
-        f"test/{name}": f"{result['accuracy']:.4f} ± {result['interval']:.4f} ({result['episodes']} episodes)"
+        f"test/{name}": f"{result['accuracy']:.4f} ± {result['ci95']:.4f} ({result['episodes']} episodes)"
         for name, result in evaluation["results"].items()
     }
 

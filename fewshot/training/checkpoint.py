@@ -26,7 +26,7 @@ KEPT = 2
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a training has come, apart from tensors."""
 
     run: str
@@ -34,7 +34,7 @@ class Progress:
     step: int = 0
     best_step: int = 0
     best_accuracy: float = -1.0
-    best_interval: float = 0.0
+    best_ci95: float = 0.0
     validations_without_better: int = 0
     seconds: float = 0.0
     """Time spent so far, over all sessions."""
@@ -43,7 +43,7 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, progress: Progress, method: nn.Module, best: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    folder: Path, progress: TrainingState, method: nn.Module, best: dict[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> Path:
     """Write a checkpoint of `progress.step`, then delete all but the newest two."""
     tensors = {f"model/{name}": tensor for name, tensor in method.state_dict().items()}
@@ -62,7 +62,7 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, run: str, method: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, Tensor]] | None:
+) -> tuple[TrainingState, dict[str, Tensor]] | None:
     """Put the newest whole checkpoint of `run` into `method` and `optimizer`; returns its progress and best weights.
 
     A damaged file is named in a warning, and deleted, and the one before is taken; None when there is none at all.
@@ -76,7 +76,7 @@ def load_checkpoint(
             damaged = True
             continue
         with safe_open(path, framework="pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            progress = TrainingState(**json.loads(file.metadata()["progress"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if progress.run != run:
             continue

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from fewshot.data.batches import ImageBank
-from fewshot.data.episode_sampler import EpisodeRows, EpisodeSource
-from fewshot.data.splits import Dataset
+from fewshot.data.dataset import Dataset
+from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
 from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageError
-from fewshot.evaluation.predictions import answer
+from fewshot.evaluation.predictions import predict_episodes
 from fewshot.evaluation.stats import score
 from fewshot.methods import build_method
 from fewshot.methods.base import Method
@@ -27,16 +27,16 @@ from fewshot.system.device import pick_device, pick_precision, prepare_cpu
 from fewshot.system.files import read_json, sha256_file, sha256_json, write_json
 from fewshot.system.progress import Reporter, report_progress
 from fewshot.system.signals import stop_requests
-from fewshot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from fewshot.training.outer_step import Done, OuterStep
+from fewshot.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from fewshot.training.outer_step import OuterStep, StepMetrics
 
 OnMetrics = Callable[[int, dict[str, float]], None]
 
 LOG_EVERY = 25
 """Steps between points of the training curve. Between them an accelerator is never waited for."""
 
-SETTLED_WITH = 1000
-"""Training images that a method sees before each validation; see `Method.settle`."""
+STATISTICS_IMAGES = 1000
+"""Training images that a method sees before each validation; see `Method.update_statistics`."""
 
 TRAINING_KEYS = ("seed", "device", "threads", "data", "backbone", "method", "train")
 """The settings that decide the weights."""
@@ -51,11 +51,11 @@ class TrainResult:
     weights_sha256: str
     history: Path
     """JSON file: {"points": [{"step", "loss", "accuracy", "learning_rate", "tasks_per_s", and where a validation
-    was made "val_accuracy", "val_interval"}, ...]}; accuracies in [0, 1]."""
+    was made "val_accuracy", "val_ci95"}, ...]}; accuracies in [0, 1]."""
     steps: int
     best_step: int
     best_val_accuracy: float
-    best_val_interval: float
+    best_val_ci95: float
     seconds: float
     device: str
     precision: str
@@ -112,14 +112,14 @@ class _Trainer:
         self.on_metrics = on_metrics
         self.device = device
         self.bank = ImageBank(dataset.pack.images, device)
-        self.source = EpisodeSource(dataset.part("train"), self.options.episode, settings.seed, "train")
-        self.validation = dataset.frozen("val", self.options.validation, self.options.validation_episodes)
-        classes = len(dataset.part("train"))
+        self.source = EpisodeSampler(dataset.class_table("train"), self.options.episode, settings.seed, "train")
+        self.validation = dataset.fixed_episodes("val", self.options.validation, self.options.validation_episodes)
+        classes = len(dataset.class_table("train"))
         self.method = build_method(settings, self.bank.image_shape, classes).to(device)
         self.method.precision = pick_precision(self.options.precision, device)
         self.step = OuterStep(self.method, self.options)
         resumed = load_checkpoint(folder, run, self.method, self.step.optimizer)
-        self.progress, self.best = resumed if resumed else (Progress(run), _copy(self.method))
+        self.progress, self.best = resumed if resumed else (TrainingState(run), _copy(self.method))
 
     def run(self, stop: Event, reporter: Reporter) -> None:
         """Step until the last step, the end of patience, or a request to stop."""
@@ -152,7 +152,7 @@ class _Trainer:
         progress = self.progress
         data = {
             "dataset": self.dataset.name,
-            "split": self.dataset.split.name,
+            "split": self.dataset.scheme.name,
             "digest": self.dataset.digest,
             "classes": list(self.dataset.class_names("train")),
         }
@@ -165,7 +165,7 @@ class _Trainer:
             steps=progress.step,
             best_step=progress.best_step,
             best_val_accuracy=progress.best_accuracy,
-            best_val_interval=progress.best_interval,
+            best_val_ci95=progress.best_ci95,
             seconds=progress.seconds,
             device=str(self.device),
             precision=str(self.method.precision).removeprefix("torch."),
@@ -174,41 +174,41 @@ class _Trainer:
         write_json(self.folder / "result.json", {"run": progress.run, **values})
         return result
 
-    def _draw(self, step: int) -> EpisodeRows:
-        return self.source.draw(step * self.options.tasks, self.options.tasks)
+    def _draw(self, step: int) -> EpisodeIndices:
+        return self.source.sample(step * self.options.tasks, self.options.tasks)
 
     def _validate(self) -> dict[str, float]:
-        self._settle()
+        self._update_statistics()
         mode = self.method.batch_norm_modes[0]
-        now = score(answer(self.method, self.bank, self.validation, mode).accuracy)
+        now = score(predict_episodes(self.method, self.bank, self.validation, mode).accuracy)
         progress = self.progress
         if now.accuracy > progress.best_accuracy:
-            progress.best_step, progress.best_accuracy, progress.best_interval = (
+            progress.best_step, progress.best_accuracy, progress.best_ci95 = (
                 progress.step,
                 now.accuracy,
-                now.interval,
+                now.ci95,
             )
             progress.validations_without_better = 0
             self.best = _copy(self.method)
         else:
             progress.validations_without_better += 1
-        return {"val_accuracy": now.accuracy, "val_interval": now.interval}
+        return {"val_accuracy": now.accuracy, "val_ci95": now.ci95}
 
-    def _settle(self) -> None:
+    def _update_statistics(self) -> None:
         """Show the method training images, the same ones each time."""
-        batch = self.bank.batch(self.source.draw(0, math.ceil(SETTLED_WITH / self.options.episode.images)))
+        batch = self.bank.batch(self.source.sample(0, math.ceil(STATISTICS_IMAGES / self.options.episode.images)))
         self.method.eval()
         with torch.no_grad(), self.method.autocast():
-            self.method.settle(batch.together.flatten(0, 2)[:SETTLED_WITH])
+            self.method.update_statistics(batch.together.flatten(0, 2)[:STATISTICS_IMAGES])
 
     def _log(
-        self, done: Done, rate: float, tasks_per_s: float, validated: dict[str, float], reporter: Reporter
+        self, done: StepMetrics, rate: float, tasks_per_s: float, validated: dict[str, float], reporter: Reporter
     ) -> None:
         progress = self.progress
         numbers = {"loss": float(done.loss), "accuracy": float(done.accuracy), "learning_rate": rate}
         numbers |= {"tasks_per_s": tasks_per_s, **validated}
         progress.points.append({"step": progress.step, **numbers})
-        best = f"val {100 * progress.best_accuracy:.1f} ± {100 * progress.best_interval:.1f} %, "
+        best = f"val {100 * progress.best_accuracy:.1f} ± {100 * progress.best_ci95:.1f} %, "
         reporter(progress.step, f"loss {done.loss:.3f}, {best if progress.best_step else ''}{tasks_per_s:.1f} tasks/s")
         if self.on_metrics:
             self.on_metrics(progress.step, numbers)
@@ -216,7 +216,7 @@ class _Trainer:
     def _out_of_patience(self) -> bool:
         return 0 < self.options.patience <= self.progress.validations_without_better
 
-    def _check_finite(self, done: Done, rate: float) -> None:
+    def _check_finite(self, done: StepMetrics, rate: float) -> None:
         """A loss or gradient that is not finite ends the run before a checkpoint can hold what it does."""
         if math.isfinite(float(done.loss)) and math.isfinite(float(done.gradient_norm)):
             return

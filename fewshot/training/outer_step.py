@@ -13,7 +13,7 @@ from fewshot.methods.task_threads import Workers
 from fewshot.settings.schema import TrainSettings
 
 
-class Done(NamedTuple):
+class StepMetrics(NamedTuple):
     """What one step did: its loss and accuracy before the update, and the norm of the gradient before clipping."""
 
     loss: Tensor
@@ -34,8 +34,8 @@ class OuterStep:
         )
         self._workers = Workers(method)
 
-    def __call__(self, batch: EpisodeBatch, learning_rate: float, progress: float = 1.0) -> Done:
-        """Update the method's parameters. `progress` is the share of the training steps that is done."""
+    def __call__(self, batch: EpisodeBatch, learning_rate: float, fraction_done: float = 1.0) -> StepMetrics:
+        """Update the method's parameters. `fraction_done` is the share of the training steps that is done."""
         self.method.train()
         tasks = len(batch.query)
         size = self.method.tasks_at_once(batch.images_of_a_task)
@@ -43,7 +43,7 @@ class OuterStep:
         parameters = _learned(self.method)
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
         loss = accuracy = torch.zeros((), device=batch.query.device)
-        for part, share in zip(parts, self._workers.map(partial(_gradient, progress), parts), strict=True):
+        for part, share in zip(parts, self._workers.map(partial(_gradient, fraction_done), parts), strict=True):
             weight = len(part.query) / tasks
             loss, accuracy = loss + share.loss * weight, accuracy + share.accuracy * weight
             torch._foreach_add_(gradients, share.gradients, alpha=weight)
@@ -53,10 +53,10 @@ class OuterStep:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
-        return Done(loss, accuracy, norm)
+        return StepMetrics(loss, accuracy, norm)
 
 
-class _Share(NamedTuple):
+class PartialGradient(NamedTuple):
     """What one part of a batch taught."""
 
     loss: Tensor
@@ -64,12 +64,12 @@ class _Share(NamedTuple):
     gradients: tuple[Tensor, ...]
 
 
-def _gradient(progress: float, method: Method, part: EpisodeBatch) -> _Share:
+def _gradient(fraction_done: float, method: Method, part: EpisodeBatch) -> PartialGradient:
     with method.autocast():
-        outcome = method.loss(part, progress)
+        outcome = method.loss(part, fraction_done)
     # What has no part in the loss just now, as a head before its stage of the training, gets zeros.
     gradients = torch.autograd.grad(outcome.loss, _learned(method), materialize_grads=True)
-    return _Share(outcome.loss.detach(), outcome.accuracy, gradients)
+    return PartialGradient(outcome.loss.detach(), outcome.accuracy, gradients)
 
 
 def _learned(method: Method) -> list[nn.Parameter]:

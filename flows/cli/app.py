@@ -74,7 +74,8 @@ def why(
     settings: SetOption = None,
 ) -> None:
     """Say what makes each step stale since the last run of a preset, or that it is up to date."""
-    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
     from flows.cli import output
     from flows.why import why as explain
 
@@ -90,7 +91,8 @@ PrefectPort = Annotated[int, typer.Option(min=1, max=65535, help="Port of Prefec
 @app.command(epilog="Example: fewshot ui --mlflow-port 5001 --prefect-port 4201")
 def ui(mlflow_port: MLflowPort = 5000, prefect_port: PrefectPort = 4200) -> None:
     """Serve MLflow's and Prefect's pages on 127.0.0.1 until Ctrl-C."""
-    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
     from flows.cli import output
     from flows.servers.supervisor import both_servers
 
@@ -119,7 +121,8 @@ def up(
 ) -> None:
     """Serve both pages, run a worker and retrain on a schedule, on this machine until Ctrl-C."""
     from fewshot.cli.console import print_findings
-    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
     from fewshot.settings.presets import load_settings
     from flows.cli import output
     from flows.servers.supervisor import api_address
@@ -147,7 +150,8 @@ def up(
 @app.command("env", epilog='Example: eval "$(fewshot env)"; prefect worker start --pool local --type process')
 def show_environment() -> None:
     """Print the variables that make the prefect, mlflow and dvc commands use this project's state, for a shell."""
-    from fewshot.project.paths import environment, find_home
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import environment
 
     for name, value in environment(find_home()).items():
         print(f"export {name}={shlex.quote(value)}")
@@ -175,7 +179,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_flow(preset: str, overrides: list[str], load: Callable[[], Any]) -> dict[str, Any]:
     """Run the flow that `load` imports, with a Prefect server that starts meanwhile."""
-    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
     from fewshot.settings.presets import load_settings
     from flows.cli import output
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from fewshot.cli.console import make_console
 
 if TYPE_CHECKING:
-    from fewshot.promotion.champion import Ruling
+    from fewshot.promotion.champion import PromotionRecord
     from fewshot.tracking.versions import Version
     from flows.why import Verdict
 
@@ -92,16 +92,16 @@ def outcome(found: dict[str, Any]) -> None:
     console.print(f"\n  next: {_command()} history {found['model']}", markup=False)
 
 
-def history(model: str, versions: "Sequence[tuple[str, Ruling | None, list[str], str]]") -> None:
+def history(model: str, versions: "Sequence[tuple[str, PromotionRecord | None, list[str], str]]") -> None:
     """What was decided on each version."""
     console = make_console()
     console.print(f"[bold]{model}[/]")
-    for version, ruling, aliases, rolled_back in versions:
-        decision, when = (ruling.decision, ruling.time[:16].replace("T", " ")) if ruling else ("not judged", "")
+    for version, record, aliases, rolled_back in versions:
+        decision, when = (record.decision, record.time[:16].replace("T", " ")) if record else ("not judged", "")
         console.print(f"  {version:>3}  [bold]{decision:10}[/] {when:16}  {', '.join(aliases)}".rstrip())
-        if ruling:
-            against = f"against version {ruling.against}: " if ruling.against else ""
-            console.print(f"       {against}{ruling.reason}", markup=False)
+        if record:
+            against = f"against version {record.against}: " if record.against else ""
+            console.print(f"       {against}{record.reason}", markup=False)
         if rolled_back:
             console.print(f"       rolled back {rolled_back[:16].replace('T', ' ')}", markup=False)
     console.print(f"\ntimes are UTC; back to the champion before: {_command()} rollback {model}", markup=False)
@@ -160,4 +160,4 @@ def in_words(name: str) -> str:
 
 def percent(result: dict[str, Any]) -> str:
     """ "95.12 ± 0.31 %" of a result with accuracy and interval in [0, 1]."""
-    return f"{100 * result['accuracy']:.2f} ± {100 * result['interval']:.2f} %"
+    return f"{100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f} %"

@@ -14,7 +14,8 @@ Reference = Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS 
 @app.command(epilog="Example: fewshot rollback glyphs-protonet")
 def rollback(model: Name) -> None:
     """Make the version that was the champion before the champion again."""
-    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
     from fewshot.promotion.champion import rollback as take_back
 
     home = find_home()
@@ -26,7 +27,8 @@ def rollback(model: Name) -> None:
 @app.command(epilog="Example: fewshot history glyphs-protonet")
 def history(model: Name) -> None:
     """Tell what was decided on each version of a model, and why."""
-    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
     from fewshot.promotion.champion import history as tell
     from flows.cli import output
 
@@ -38,7 +40,8 @@ def history(model: Name) -> None:
 @app.command(epilog="Examples: fewshot lineage glyphs-protonet | fewshot lineage glyphs-protonet/3")
 def lineage(model: Reference) -> None:
     """Say where a model version comes from, back to data and code, and how to make it again."""
-    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
     from fewshot.tracking.versions import describe_version
     from flows.cli import output
 
@@ -54,7 +57,8 @@ def report(
     episodes: Annotated[int, typer.Option(min=2, max=600, help="Test episodes of each shape.")] = 600,
 ) -> None:
     """Write the report card of a model version, one HTML file, and log it with the version."""
-    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
     from fewshot.reporting.report_card import report_card
 
     home = find_home()
@@ -71,7 +75,8 @@ def verify(
 ) -> None:
     """Make a model version again from its record alone, and say whether it is the same to the bit."""
     from fewshot.cli.console import print_findings
-    from fewshot.project.paths import find_home, prepare_environment
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import prepare_environment
     from flows.verify import verify as findings
 
     home = find_home()

@@ -15,7 +15,8 @@ import yaml
 from filelock import FileLock
 
 from fewshot.errors import DataError, PipelineError
-from fewshot.project.paths import Home, environment
+from fewshot.project.paths import Home
+from fewshot.project.tool_environment import environment
 from fewshot.system.files import write_bytes
 from flows.dvc import watched_folders
 from flows.dvc.repair import remove_damaged
@@ -47,7 +48,7 @@ def prepare(home: Home, dataset: str) -> str:
     """
     if dataset == watched_folders.NAME:
         watched_folders.check(home)
-    damage = remove_damaged(home, locked(home, dataset))
+    damage = remove_damaged(home, dvc_lock(home, dataset))
     before, classes = _lock_file(home), watched_folders.classes(home)
     # Only then: asking the remote takes seconds, and there may be none.
     _dvc(home, "repro", *(["--pull"] if damage.missing else []), f"split@{dataset}")
@@ -73,7 +74,7 @@ def restore(home: Home, dataset: str, md5: dict[str, str]) -> None:
     _dvc(home, "pull", "--force", *(f"{stage}@{dataset}" for stage in outputs))
 
 
-def locked(home: Home, dataset: str) -> dict[str, str]:
+def dvc_lock(home: Home, dataset: str) -> dict[str, str]:
     """The md5 that dvc.lock holds for each output of a dataset; empty if it was never made."""
     stages = _lock_file(home)
     return {
@@ -107,7 +108,7 @@ def _inputs(stage: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 def _dvc(home: Home, *arguments: str) -> str:
     """Run one DVC command in the project; returns what it wrote to standard output."""
-    with FileLock(home.lock("dvc")):
+    with FileLock(home.file_lock("dvc")):
         _allow_no_git(home)
         done = _run(home, *arguments)
     if done.returncode != 0:

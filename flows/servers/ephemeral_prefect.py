@@ -47,7 +47,7 @@ def prefect_api(home: Home) -> Iterator[Callable[[], None]]:
     port, log = free_port(), home.prefect / "embedded.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     # One at a time until it answers: two servers that migrate one new database fail.
-    lock = FileLock(home.lock("prefect"))
+    lock = FileLock(home.file_lock("prefect"))
     lock.acquire()
     server = _start(port, log)
     # At exit and not here: Prefect sends the last log lines and events when the interpreter ends.

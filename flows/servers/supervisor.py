@@ -115,7 +115,7 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
     places = ["--backend-store-uri", home.tracking_uri, "--artifacts-destination", str(home.mlflow / "artifacts")]
     mlflow = ["mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1", *places]
     prefect = ["prefect", "server", "start", "--host", HOST, "--port", str(prefect_port)]
-    note, ours = home.prefect / "api-url", FileLock(home.lock("supervisor"))
+    note, ours = home.prefect / "api-url", FileLock(home.file_lock("supervisor"))
     try:
         ours.acquire(timeout=0)
     except Timeout:
@@ -137,7 +137,7 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
                 # The page asks this address; it would ask port 4200 whatever the server's own port is.
                 {"PREFECT_SERVER_UI_API_URL": api},
                 # The lock that `fewshot run` holds while its own server brings a new database up to date.
-                home.lock("prefect"),
+                home.file_lock("prefect"),
             )
         )
         write_bytes(note, f"{api}\n".encode())

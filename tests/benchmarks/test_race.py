@@ -17,7 +17,7 @@ from benchmarks.speed.chart import draw_chart
 from benchmarks.speed.contest import (
     ContestantFailedError,
     DisagreementError,
-    Outcome,
+    LossAndAccuracy,
     compare,
     pieces,
     run_case,
@@ -159,7 +159,7 @@ def test_rounding_is_no_disagreement_and_low_precision_is_not_held_to_it() -> No
     compare(CASE, {OURS: {"loss": 1.02, "gradient norm": 1.9}, OURS_FLOAT32: NUMBERS, "higher": rounded})
 
 
-def outcome_of(case: Case = CASE) -> Outcome:
+def outcome_of(case: Case = CASE) -> LossAndAccuracy:
     return run_case(case, 1, pretend([]), silent)
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from fewshot.data.batches import ImageBank
-from fewshot.data.episode_sampler import ClassTable, EpisodeSource
-from fewshot.settings.schema import EpisodeShape
+from fewshot.data.episode_sampler import ClassTable, EpisodeSampler
+from fewshot.settings.episode_shape import EpisodeShape
 
 ROOT = Path(__file__).parents[2]
 SHAPE = EpisodeShape(20, 5, 5)
@@ -25,11 +25,11 @@ def mapped(path: Path, number: int) -> np.ndarray:
     return np.load(path, mmap_mode="r")
 
 
-def source(images: int) -> EpisodeSource:
+def source(images: int) -> EpisodeSampler:
     """Episodes of classes of 20 images, each turned once, so that every episode costs the same."""
     start = np.arange(0, images, 20)
     turned = np.ones(len(start), dtype=np.int8)
-    return EpisodeSource(ClassTable(start, np.full(len(start), 20), turned), SHAPE, 0, "test")
+    return EpisodeSampler(ClassTable(start, np.full(len(start), 20), turned), SHAPE, 0, "test")
 
 
 def own_memory() -> int:
@@ -41,10 +41,10 @@ def own_memory() -> int:
 def test_drawing_an_episode_allocates_as_much_from_a_large_dataset_as_from_a_small_one(tmp_path: Path) -> None:
     def peak(images: int) -> int:
         bank, drawing = ImageBank(mapped(tmp_path / str(images), images), torch.device("cpu")), source(images)
-        bank.batch(drawing.draw(0))
+        bank.batch(drawing.sample(0))
         tracemalloc.start()
         for number in range(1, 6):
-            bank.batch(drawing.draw(number))
+            bank.batch(drawing.sample(number))
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
@@ -60,7 +60,7 @@ def test_images_of_a_mapped_file_are_not_copied(tmp_path: Path) -> None:
     images, before = mapped(tmp_path / "images.npy", 200_000), own_memory()
     bank, drawing = ImageBank(images, torch.device("cpu")), source(200_000)
     for number in range(50):
-        bank.batch(drawing.draw(number))
+        bank.batch(drawing.sample(number))
     assert images.nbytes > 150e6
     assert own_memory() - before < 15e6
 
@@ -76,7 +76,7 @@ def test_a_law_is_found_and_what_grows_too_fast_is_a_surprise(monkeypatch: pytes
     assert law.slope == pytest.approx(0.5, abs=0.01)
     assert law.surprise
     law = law_of(constant, sizes, wobble)
-    assert abs(law.slope) <= law.interval < 0.02
+    assert abs(law.slope) <= law.ci95 < 0.02
     assert not law.surprise
     copied = law_of(Cost("mb", "MB", "linear", 16, "MB per million", 1e6), sizes, [300 + 784e-6 * s for s in sizes])
     assert copied.slope == pytest.approx(784)

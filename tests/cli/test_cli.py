@@ -50,7 +50,7 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(SOURCES)
     monkeypatch.setenv("FEWSHOT_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("FEWSHOT_PROJECT", raising=False)
-    monkeypatch.setattr("fewshot.project.paths.prepare_environment", lambda home: None)
+    monkeypatch.setattr("fewshot.project.tool_environment.prepare_environment", lambda home: None)
 
 
 @pytest.mark.parametrize(("arguments", "status", "message"), WRONG, ids=[" ".join(row[0]) for row in WRONG])
@@ -186,7 +186,8 @@ def test_the_environment_keeps_everything_in_the_state_folder(
 
 
 def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fewshot.project.paths import environment, find_home
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import environment
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
     assert environment(find_home())["MLFLOW_TRACKING_URI"] == "http://elsewhere:5000"

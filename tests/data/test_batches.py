@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot.data import images as images_module
+from fewshot.data import batches as images_module
 from fewshot.data.batches import EpisodeBatch, ImageBank
-from fewshot.data.episode_sampler import ClassTable, EpisodeRows, EpisodeSource
-from fewshot.settings.schema import EpisodeShape
+from fewshot.data.episode_sampler import ClassTable, EpisodeIndices, EpisodeSampler
+from fewshot.settings.episode_shape import EpisodeShape
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 1, 7, 7), dtype=np.uint8)
 
@@ -17,9 +17,9 @@ def bank() -> ImageBank:
     return ImageBank(IMAGES, torch.device("cpu"))
 
 
-def drawn(shape: EpisodeShape, number: int) -> EpisodeRows:
+def drawn(shape: EpisodeShape, number: int) -> EpisodeIndices:
     classes = ClassTable(np.arange(0, 60, 10), np.full(6, 10), np.array([0, 1, 2, 3, 0, 1], dtype=np.int8))
-    return EpisodeSource(classes, shape, 0, "test").draw(0, number)
+    return EpisodeSampler(classes, shape, 0, "test").sample(0, number)
 
 
 def test_a_batch_has_the_documented_shape_and_values(bank: ImageBank) -> None:
@@ -35,9 +35,9 @@ def test_every_image_is_the_packed_one_turned_counter_clockwise_as_numpy_turns(b
     rows = drawn(EpisodeShape(4, 2, 3), 6)
     batch = bank.batch(rows)
     images = torch.cat([batch.support, batch.query], dim=2).numpy()
-    assert set(rows.turns.ravel()) == {0, 1, 2, 3}
+    assert set(rows.rotation.ravel()) == {0, 1, 2, 3}
     for place in np.ndindex(rows.rows.shape):
-        expected = np.rot90(IMAGES[rows.rows[place]], rows.turns[place[:2]], axes=(-2, -1)).astype(np.float32) / 255
+        expected = np.rot90(IMAGES[rows.rows[place]], rows.rotation[place[:2]], axes=(-2, -1)).astype(np.float32) / 255
         np.testing.assert_array_equal(images[place], expected)
 
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewshot.data import prepare
+from fewshot.data import stages
+from fewshot.data.dataset import open_dataset
 from fewshot.data.pack import PackedClass, open_pack, source_names
 from fewshot.data.sources import folder
 from fewshot.data.sources.folder import FolderOptions, changes, classes_in
-from fewshot.data.splits import make_parts, open_dataset
+from fewshot.data.splits import assign_classes
 from fewshot.errors import DamagedFileError, DataError, UsageError
-from fewshot.settings.schema import EpisodeShape
+from fewshot.settings.episode_shape import EpisodeShape
 
 
 def draw(place: Path, shade: int, size: tuple[int, int] = (12, 12)) -> None:
@@ -37,8 +38,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_each_folder_that_holds_images_is_a_class(watched: FolderOptions, data: Path) -> None:
-    prepare.collect(watched, data)
-    prepare.pack("folder", data)
+    stages.collect(watched, data)
+    stages.pack("folder", data)
     pack = open_pack(data / "folder" / "pack")
     assert [(c.name, c.group, c.count) for c in pack.classes] == [("birds/wren", "birds", 3), ("cat", ".", 3)]
     assert pack.images.shape == (6, 3, 8, 8)
@@ -48,30 +49,30 @@ def test_each_folder_that_holds_images_is_a_class(watched: FolderOptions, data: 
 
 
 def test_an_unchanged_folder_leaves_the_archive_alone(watched: FolderOptions, data: Path) -> None:
-    prepare.collect(watched, data)
+    stages.collect(watched, data)
     archive = data / "folder" / "raw" / folder.IMAGES
     before, content = archive.stat().st_mtime_ns, archive.read_bytes()
-    prepare.collect(watched, data)
+    stages.collect(watched, data)
     assert archive.stat().st_mtime_ns == before
     archive.unlink()
     for file in Path(watched.path).rglob("*.png"):
         file.touch()
-    prepare.collect(watched, data)
+    stages.collect(watched, data)
     assert archive.read_bytes() == content, "equal files give an equal archive"
 
 
 def test_a_bad_file_is_named_and_the_archive_stays_as_it_was(watched: FolderOptions, data: Path) -> None:
-    prepare.collect(watched, data)
+    stages.collect(watched, data)
     kept = classes_in(data / "folder" / "raw")
     bad = Path(watched.path, "cat", "3.jpg")
     bad.write_bytes(b"half an upload")
     with pytest.raises(DataError, match=r"cat/3\.jpg can't be read as an image .*replace or remove it"):
-        prepare.collect(watched, data)
+        stages.collect(watched, data)
     assert classes_in(data / "folder" / "raw") == kept
     bad.unlink()
     draw(Path(watched.path, "stray.png"), 3)
     with pytest.raises(DataError, match=r"stray\.png lies beside the classes; move it"):
-        prepare.collect(watched, data)
+        stages.collect(watched, data)
 
 
 def test_a_file_that_changes_while_it_is_collected_is_noticed(
@@ -80,7 +81,7 @@ def test_a_file_that_changes_while_it_is_collected_is_noticed(
     read, times = folder._bytes_of, iter(range(100))
     monkeypatch.setattr(folder, "_bytes_of", lambda file: read(file) + (b" " if next(times) > 6 else b""))
     with pytest.raises(DataError, match=r"was changed while it was collected; run it again"):
-        prepare.collect(watched, data)
+        stages.collect(watched, data)
     assert not (data / "folder" / "raw" / folder.IMAGES).exists()
 
 
@@ -93,7 +94,7 @@ def test_a_folder_that_is_not_there_or_empty_is_named(tmp_path: Path, make: bool
     if make:
         place.mkdir()
     with pytest.raises(DataError, match=message):
-        prepare.collect(FolderOptions(path=str(place)), tmp_path / "data")
+        stages.collect(FolderOptions(path=str(place)), tmp_path / "data")
 
 
 def test_options_are_checked(tmp_path: Path) -> None:
@@ -104,28 +105,28 @@ def test_options_are_checked(tmp_path: Path) -> None:
 
 
 def test_the_size_of_the_images_is_part_of_the_version(watched: FolderOptions, data: Path) -> None:
-    prepare.collect(watched, data)
-    prepare.collect(watched.model_copy(update={"side": 10, "channels": 1}), data)
-    prepare.pack("folder", data)
+    stages.collect(watched, data)
+    stages.collect(watched.model_copy(update={"side": 10, "channels": 1}), data)
+    stages.pack("folder", data)
     assert open_pack(data / "folder" / "pack").images.shape == (6, 1, 10, 10)
 
 
 def test_a_damaged_archive_is_named(watched: FolderOptions, data: Path) -> None:
-    prepare.collect(watched, data)
+    stages.collect(watched, data)
     archive = data / "folder" / "raw" / folder.IMAGES
     archive.write_bytes(archive.read_bytes()[:-40])
     with pytest.raises(DamagedFileError, match=r"images\.zip is not a whole zip file"):
-        prepare.pack("folder", data)
-    prepare.collect(watched, data)
-    prepare.pack("folder", data)
+        stages.pack("folder", data)
+    stages.collect(watched, data)
+    stages.pack("folder", data)
 
 
 def test_a_bit_that_flipped_in_the_archive_is_made_good(watched: FolderOptions, data: Path) -> None:
-    prepare.collect(watched, data)
+    stages.collect(watched, data)
     archive = data / "folder" / "raw" / folder.IMAGES
     whole = archive.read_bytes()
     archive.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
-    prepare.collect(watched, data)
+    stages.collect(watched, data)
     assert archive.read_bytes() == whole
 
 
@@ -144,20 +145,20 @@ def test_changes_are_told_class_by_class() -> None:
 
 def test_classes_keep_their_part_when_others_come_and_go() -> None:
     names = [f"class {number}" for number in range(400)]
-    parts = make_parts("folder", "hash", [PackedClass(name, ".", 0, 5) for name in names])
+    parts = assign_classes("folder", "hash", [PackedClass(name, ".", 0, 5) for name in names])
     part_of = {name: part for part, members in parts.items() for name in members}
     shares = {part: len(members) / len(names) for part, members in parts.items()}
     expected = {"train": 0.5, "val": 0.15, "gate": 0.15, "test": 0.2}
     # Four standard deviations of a binomial share at most.
     assert all(abs(shares[part] - share) < 4 * (share * (1 - share) / 400) ** 0.5 for part, share in expected.items())
-    fewer = make_parts("folder", "hash", [PackedClass(name, ".", 0, 9) for name in [*names[::3], "another"]])
+    fewer = assign_classes("folder", "hash", [PackedClass(name, ".", 0, 9) for name in [*names[::3], "another"]])
     assert all(part_of.get(name, part) == part for part, members in fewer.items() for name in members)
 
 
 def test_too_few_classes_are_said_to_be_so(watched: FolderOptions, data: Path) -> None:
-    prepare.collect(watched, data)
-    prepare.pack("folder", data)
+    stages.collect(watched, data)
+    stages.pack("folder", data)
     with pytest.raises(DataError, match=r"has no test classes|classes hold 5 images .* but way=5; lower way"):
-        prepare.split("folder", data, {"test": [EpisodeShape(5, 1, 4)]}, 3, 0)
+        stages.split("folder", data, {"test": [EpisodeShape(5, 1, 4)]}, 3, 0)
     with pytest.raises(DataError, match="is not prepared"):
         open_dataset(data, "folder")

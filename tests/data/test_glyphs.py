@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fewshot.data.pack import PackedClass
 from fewshot.data.sources import glyphs
-from fewshot.data.splits import make_parts
+from fewshot.data.splits import assign_classes
 from fewshot.errors import DamagedFileError
 
 Faces = dict[str, dict[str, Image.Image]]
@@ -37,7 +37,7 @@ def letters(faces: Faces) -> list[str]:
 @pytest.fixture(scope="module")
 def parts(letters: list[str]) -> dict[str, tuple[str, ...]]:
     classes = [PackedClass("/".join(glyphs.class_of(x)), glyphs.class_of(x)[0], 0, 20) for x in letters]
-    return make_parts("glyphs", "scripts", classes)
+    return assign_classes("glyphs", "scripts", classes)
 
 
 def test_fetching_leaves_exactly_the_files_it_names(raw: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from fewshot.data import prepare
+from fewshot.data import stages
 from fewshot.data.pack import open_pack, source_names
 from fewshot.data.sources import digits, omniglot
 from fewshot.errors import DamagedFileError, DataError, UsageError
@@ -95,9 +95,9 @@ def test_a_damaged_table_of_digits_is_found(tmp_path: Path, content: bytes | Non
 def test_stages_leave_exactly_what_they_promise(tmp_path: Path, mirror: Path) -> None:
     (tmp_path / "omniglot" / "raw").mkdir(parents=True)
     (tmp_path / "omniglot" / "raw" / "stranger.txt").write_text("from an older version")
-    prepare.download("omniglot", tmp_path)
+    stages.download("omniglot", tmp_path)
     assert sorted(path.name for path in (tmp_path / "omniglot" / "raw").iterdir()) == sorted(omniglot.FILES)
-    prepare.pack("omniglot", tmp_path)
+    stages.pack("omniglot", tmp_path)
     pack = open_pack(tmp_path / "omniglot" / "pack")
     assert [packed.count for packed in pack.classes] == [2, 2, 2, 2]
     assert pack.images.shape == (8, 1, 28, 28)
@@ -116,14 +116,14 @@ def test_ink_is_bright_and_the_reduction_keeps_its_amount(tmp_path: Path) -> Non
 def test_a_container_packed_anew_passes_and_a_wrong_drawing_is_named(tmp_path: Path, mirror: Path) -> None:
     path = mirror / "images_evaluation.zip"
     rewrite(path, {"images_evaluation/README": b"more", "images_evaluation/Greek/": b""})
-    prepare.download("omniglot", tmp_path)
+    stages.download("omniglot", tmp_path)
     name = "images_evaluation/Greek/character02/0001_01.png"
     with zipfile.ZipFile(path) as file:
         paper = np.array(Image.open(io.BytesIO(file.read(name))))
     paper[50, 50] ^= True
     rewrite(path, {name: png(paper)})
     with pytest.raises(DamagedFileError, match=rf"{name} is not Omniglot's drawing"):
-        prepare.download("omniglot", tmp_path / "other")
+        stages.download("omniglot", tmp_path / "other")
     assert [p.name for p in (tmp_path / "other" / "omniglot" / "raw").iterdir()] == ["images_background.zip"]
 
 
@@ -169,13 +169,13 @@ def test_a_missing_corrupt_or_foreign_drawing_is_named(
 
 
 def test_a_cut_archive_in_raw_is_fetched_again_and_stops_the_pack_stage(tmp_path: Path, mirror: Path) -> None:
-    prepare.download("omniglot", tmp_path)
+    stages.download("omniglot", tmp_path)
     path = tmp_path / "omniglot" / "raw" / "images_background.zip"
     whole = path.read_bytes()
     path.write_bytes(whole[:-100])
     with pytest.raises(DamagedFileError, match=r"images_background.zip is not a whole zip file"):
-        prepare.pack("omniglot", tmp_path)
-    prepare.download("omniglot", tmp_path)
+        stages.pack("omniglot", tmp_path)
+    stages.download("omniglot", tmp_path)
     assert path.read_bytes() == whole
 
 
@@ -190,8 +190,8 @@ def test_the_table_of_drawings_covers_omniglot() -> None:
 @pytest.mark.slow
 def test_real_omniglot_passes_and_packs(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MIRROR, str(shared / "data" / "omniglot"))
-    prepare.download("omniglot", tmp_path)
-    prepare.pack("omniglot", tmp_path)
+    stages.download("omniglot", tmp_path)
+    stages.pack("omniglot", tmp_path)
     pack = open_pack(tmp_path / "omniglot" / "pack")
     assert pack.images.shape == (32_460, 1, 28, 28)
     assert len(pack.classes) == 1623
@@ -202,8 +202,8 @@ def test_real_omniglot_passes_and_packs(tmp_path: Path, shared: Path, monkeypatc
 
 def test_stages_out_of_order_and_unknown_datasets_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"raw does not exist; run: fewshot data prepare digits"):
-        prepare.pack("digits", tmp_path)
+        stages.pack("digits", tmp_path)
     with pytest.raises(DamagedFileError, match=r"index.json does not exist; delete .*pack and prepare the data again"):
-        prepare.split("digits", tmp_path, {}, 1, 0)
+        stages.split("digits", tmp_path, {}, 1, 0)
     with pytest.raises(UsageError, match="unknown dataset 'omniglott'; did you mean 'omniglot'"):
-        prepare.download("omniglott", tmp_path)
+        stages.download("omniglott", tmp_path)

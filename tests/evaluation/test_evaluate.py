@@ -10,10 +10,10 @@ from safetensors.numpy import load_file
 from toy_data import TOY, toy_dataset, toy_settings
 
 from fewshot.data.batches import ImageBank
-from fewshot.data.splits import Dataset
+from fewshot.data.dataset import Dataset
 from fewshot.errors import DamagedFileError, DataError
 from fewshot.evaluation.evaluate import evaluate, read_evaluation
-from fewshot.evaluation.predictions import answer
+from fewshot.evaluation.predictions import predict_episodes
 from fewshot.model import load_model
 from fewshot.settings.schema import settings_from
 from fewshot.training.loop import TrainResult, train
@@ -64,25 +64,25 @@ def test_answers_do_not_depend_on_how_many_episodes_go_together(
 ) -> None:
     method = load_model(trained.model, torch.device("cpu"))
     bank = ImageBank(dataset.pack.images, torch.device("cpu"))
-    drawn = dataset.frozen("test", toy_settings().evaluate.shapes[0], 40)
-    together = answer(method, bank, drawn, "inductive").accuracy
+    drawn = dataset.fixed_episodes("test", toy_settings().evaluate.shapes[0], 40)
+    together = predict_episodes(method, bank, drawn, "inductive").accuracy
     monkeypatch.setattr("fewshot.evaluation.predictions.IMAGES_AT_ONCE", 1)
-    np.testing.assert_array_equal(answer(method, bank, drawn, "inductive").accuracy, together)
+    np.testing.assert_array_equal(predict_episodes(method, bank, drawn, "inductive").accuracy, together)
 
 
 def test_embedding_each_image_once_gives_the_same_answers(dataset: Dataset, trained: TrainResult) -> None:
     method = load_model(trained.model, torch.device("cpu"))
     method.precision = torch.float32
     bank = ImageBank(dataset.pack.images, torch.device("cpu"))
-    drawn = dataset.frozen("test", toy_settings().evaluate.shapes[0], 40)
-    turned = replace(drawn, turns=(drawn.classes % 4).astype(np.int8))
+    drawn = dataset.fixed_episodes("test", toy_settings().evaluate.shapes[0], 40)
+    turned = replace(drawn, rotation=(drawn.classes % 4).astype(np.int8))
     direct = method.logits(bank.batch(turned), "inductive").argmax(-1).numpy()
-    np.testing.assert_array_equal(answer(method, bank, turned, "inductive").predicted.reshape(40, -1), direct)
+    np.testing.assert_array_equal(predict_episodes(method, bank, turned, "inductive").predicted.reshape(40, -1), direct)
 
 
 def test_a_shape_that_was_not_frozen_is_named(dataset: Dataset, trained: TrainResult, tmp_path: Path) -> None:
     settings = settings_from(TOY | {"evaluate": {"shapes": ["4w1s2q"], "episodes": 40}})
-    with pytest.raises(DataError, match=r"no frozen episodes test/4w1s2q; it has: .*test/3w1s4q"):
+    with pytest.raises(DataError, match=r"no fixed episodes test/4w1s2q; it has: .*test/3w1s4q"):
         evaluate(trained.model, dataset, settings, tmp_path)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from project_copy import copy_project, link
 
-from fewshot.project.paths import Home, environment, prepare_environment
+from fewshot.project.paths import Home
+from fewshot.project.tool_environment import environment, prepare_environment
 
 Place = tuple[str, Path]
 """The address of a Prefect server and an empty MLflow database, shared by the tests."""

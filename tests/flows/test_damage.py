@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from project_copy import TINY, ended, python, run_tiny, wait_for
 
-from fewshot.data.splits import open_dataset
+from fewshot.data.dataset import open_dataset
 from fewshot.project.paths import Home
 from fewshot.settings.presets import load_settings
 from fewshot.system.files import sha256_file
@@ -48,7 +48,7 @@ def in_cache(home: Home, path: str) -> Path:
     """The object of DVC's cache that holds data/glyphs/pack/images.npy and such."""
     folder, _, name = path.rpartition("/")
     objects = home.project / ".dvc" / "cache" / "files" / "md5"
-    md5 = dvc.locked(home, "glyphs")[folder]
+    md5 = dvc.dvc_lock(home, "glyphs")[folder]
     listed = {entry["relpath"]: entry["md5"] for entry in json.loads((objects / md5[:2] / md5[2:]).read_text())}
     return objects / listed[name][:2] / listed[name][2:]
 

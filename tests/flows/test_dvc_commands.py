@@ -22,10 +22,10 @@ def test_stages_see_the_mirror_and_their_error_arrives_whole(own_home: Home, mon
 
 
 def test_data_that_was_deleted_is_stale_and_comes_back_with_the_same_md5(own_home: Home) -> None:
-    before = dvc.locked(own_home, "glyphs")
+    before = dvc.dvc_lock(own_home, "glyphs")
     assert dvc.stale(own_home, ["glyphs"]) == {}
     shutil.rmtree(Path(own_home.data / "glyphs" / "split"))
     assert "data/glyphs/split" in dvc.stale(own_home, ["glyphs"])["glyphs"]
     assert dvc.prepare(own_home, "glyphs") == ""
     assert dvc.stale(own_home, ["glyphs"]) == {}
-    assert dvc.locked(own_home, "glyphs") == before
+    assert dvc.dvc_lock(own_home, "glyphs") == before

@@ -18,7 +18,7 @@ from test_pipeline import runs, versions
 
 from fewshot.project.paths import Home
 from fewshot.tracking.store import aliases, connect
-from flows.dvc.commands import locked
+from flows.dvc.commands import dvc_lock
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -72,7 +72,7 @@ def cycles(home: Home, folder: Path, kills: int) -> dict[str, Any]:
     weights = {str(one.version): one.tags["fewshot.weights_sha256"] for one in found}
     named = client.get_registered_model("folder-protonet").aliases
     return {
-        "md5": locked(home, "folder"),
+        "md5": dvc_lock(home, "folder"),
         "versions": [(one.tags["fewshot.data_md5"], weights[str(one.version)]) for one in found],
         "aliases": {alias: weights[str(number)] for alias, number in named.items()},
     }

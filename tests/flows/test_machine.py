@@ -16,7 +16,7 @@ from conftest import Place, at_home
 from project_copy import TINY, ended, python, retrain, run_tiny, wait_for
 from test_pipeline import runs, versions
 
-from fewshot.data.splits import open_dataset
+from fewshot.data.dataset import open_dataset
 from fewshot.project.paths import Home
 from fewshot.promotion.champion import TESTS
 from fewshot.settings.presets import load_settings

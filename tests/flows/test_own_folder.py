@@ -9,7 +9,7 @@ from own_images import draw, watch
 from project_copy import TINY
 from test_verify import git, repository, say  # noqa: F401  # a fixture
 
-from fewshot.data.splits import Dataset, open_dataset
+from fewshot.data.dataset import Dataset, open_dataset
 from fewshot.errors import DataError
 from fewshot.project.paths import Home
 from fewshot.tracking.store import connect
@@ -55,7 +55,7 @@ def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: H
     home = repository
     first = retrain()
     assert (first["outcome"], first["remarks"]) == ("first", [])
-    before, parts = dvc.locked(home, "folder"), opened(home).split.parts
+    before, parts = dvc.dvc_lock(home, "folder"), opened(home).scheme.splits
     assert {path: md5.endswith(".dir") for path, md5 in before.items()} == {
         f"data/folder/{name}": True for name in ("raw", "pack", "split")
     }
@@ -72,10 +72,10 @@ def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: H
         "group 2/class 02 changed (1 of 6 images); group 2/class 60 is new (7 images)"
     ]
     assert (second["outcome"] in ("kept", "promoted"), second["version"]) == (True, "2")
-    after = opened(home).split.parts
+    after = opened(home).scheme.splits
     part_of = {name: part for part, names in parts.items() for name in names}
     assert all(part_of.get(name, part) == part for part, names in after.items() for name in names)
-    assert all(dvc.locked(home, "folder")[path] != md5 for path, md5 in before.items())
+    assert all(dvc.dvc_lock(home, "folder")[path] != md5 for path, md5 in before.items())
 
     # A file that is no image is named, and the version before it stays.
     bad = watched / "group 0" / "class 00" / "9.png"

@@ -13,7 +13,8 @@ import yaml
 from project_copy import TINY, run_tiny, wait_for
 
 from fewshot.errors import UsageError
-from fewshot.project.paths import Home, environment
+from fewshot.project.paths import Home
+from fewshot.project.tool_environment import environment
 from fewshot.tracking.store import connect
 
 pytestmark = [
@@ -93,7 +94,7 @@ def test_a_run_is_complete_whether_or_not_its_training_was_cached(lived: Lived) 
         found = client.get_run(summary["run_id"])
         assert (found.info.status, found.info.run_name) == ("FINISHED", "glyphs-protonet-5w1s")
         assert found.data.params["evaluate.episodes"] == episodes
-        for kind in ("accuracy", "interval"):
+        for kind in ("accuracy", "ci95"):
             assert found.data.metrics[f"test/glyphs/5w1s/{kind}"] == summary["results"]["glyphs/5w1s"][kind]
         curve = client.get_metric_history(summary["run_id"], "train/loss")
         assert [point.step for point in curve] == [2, 4]
@@ -196,7 +197,7 @@ def test_other_bytes_from_the_same_inputs_are_said_and_taken(own_home: Home) -> 
     assert list(dvc.stale(own_home, ["glyphs"])) == ["glyphs"]
     assert "same inputs, but other bytes than dvc.lock had (split)" in dvc.prepare(own_home, "glyphs")
     assert dvc.stale(own_home, ["glyphs"]) == {}
-    assert dvc.locked(own_home, "glyphs")["data/glyphs/split"] != "0" * 32 + ".dir"
+    assert dvc.dvc_lock(own_home, "glyphs")["data/glyphs/split"] != "0" * 32 + ".dir"
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def test_a_retraining_promotes_keeps_or_finds_nothing_to_do_and_tells_it(
 
 
 def test_two_retrainings_of_a_model_never_run_at_once(home: Home) -> None:
-    with FileLock(home.lock("retrain-glyphs-protonet")):
+    with FileLock(home.file_lock("retrain-glyphs-protonet")):
         assert retrain()["outcome"] == "already running"
     assert versions(home) == []
 

@@ -12,7 +12,8 @@ import psutil
 import pytest
 from project_copy import TINY, command, run_tiny, wait_for
 
-from fewshot.project.paths import Home, environment
+from fewshot.project.paths import Home
+from fewshot.project.tool_environment import environment
 from fewshot.tracking.store import aliases
 from flows.cli.output import in_words, percent
 from flows.servers.ephemeral_prefect import answers, free_port, stop
@@ -29,7 +30,7 @@ TARGET = "pipeline/manual"
 def test_results_are_said_as_people_say_them() -> None:
     assert in_words("omniglot/5w1s") == "omniglot, 5-way 1-shot"
     assert in_words("digits/10w5s transductive") == "digits, 10-way 5-shot, transductive"
-    assert percent({"accuracy": 0.95123, "interval": 0.0031}) == "95.12 ± 0.31 %"
+    assert percent({"accuracy": 0.95123, "ci95": 0.0031}) == "95.12 ± 0.31 %"
 
 
 def lives(process: psutil.Process) -> bool:

@@ -141,7 +141,7 @@ def test_learns_an_easy_family_of_tasks_in_seconds(case: str) -> None:
         method.loss(easy_tasks(seed=step), step / steps).loss.backward()
         optimizer.step()
     method.eval()
-    method.settle(easy_tasks(seed=0).support.flatten(0, 2))
+    method.update_statistics(easy_tasks(seed=0).support.flatten(0, 2))
     batch = easy_tasks(number=20, seed=1000)
     answers = method.logits(batch, method.batch_norm_modes[0]).argmax(-1)
     assert (answers == batch.labels).float().mean() > 0.9

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 from fewshot.backbones.base import Backbone
 from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
-from fewshot.methods import BUILDERS, Given
-from fewshot.methods.base import Outcome
+from fewshot.methods import BUILDERS, MethodContext
+from fewshot.methods.base import LossAndAccuracy
 from fewshot.methods.inner_loop import InnerLoop, descend, last
 from fewshot.methods.learned_optimizer import LearnedOptimizer, MetaLearner, log_scaled
 from fewshot.methods.mamlpp import MAMLPlusPlus
@@ -42,7 +42,7 @@ def tiny(name: str = "maml", way: int = 3, **settings: object) -> InnerLoop:
     """A method over `Tiny` in float64, all its weights a little away from where they start."""
     torch.manual_seed(0)
     of_method = settings_from({"method": {"name": name, **settings}}).method
-    method = BUILDERS[name](Given(Tiny(), of_method, way, 1, 1)).double()
+    method = BUILDERS[name](MethodContext(Tiny(), of_method, way, 1, 1)).double()
     assert isinstance(method, InnerLoop)
     with torch.no_grad():
         for parameter in method.parameters():
@@ -57,13 +57,13 @@ def tasks(number: int = 2, way: int = 3, shot: int = 2, query: int = 3) -> Episo
     return EpisodeBatch(images[:, :, :shot], images[:, :, shot:])
 
 
-def meta_gradient(method: InnerLoop, progress: float = 1.0) -> dict[str, Tensor]:
+def meta_gradient(method: InnerLoop, fraction_done: float = 1.0) -> dict[str, Tensor]:
     learned = {name: parameter for name, parameter in method.named_parameters() if parameter.requires_grad}
-    loss = method.loss(tasks(), progress).loss
+    loss = method.loss(tasks(), fraction_done).loss
     return dict(zip(learned, torch.autograd.grad(loss, list(learned.values()), materialize_grads=True), strict=True))
 
 
-def finite_differences(method: InnerLoop, progress: float = 1.0, step: float = 1e-6) -> dict[str, Tensor]:
+def finite_differences(method: InnerLoop, fraction_done: float = 1.0, step: float = 1e-6) -> dict[str, Tensor]:
     gradient = {}
     for name, parameter in method.named_parameters():
         if not parameter.requires_grad:
@@ -74,7 +74,7 @@ def finite_differences(method: InnerLoop, progress: float = 1.0, step: float = 1
             values = []
             for shifted in (kept + step, kept - step):
                 flat_parameter[place] = shifted
-                values.append(method.loss(tasks(), progress).loss.item())
+                values.append(method.loss(tasks(), fraction_done).loss.item())
             flat_parameter[place] = kept
             slope[place] = (values[0] - values[1]) / (2 * step)
         gradient[name] = slope.view_as(parameter)
@@ -85,9 +85,9 @@ def finite_differences(method: InnerLoop, progress: float = 1.0, step: float = 1
 def test_meta_gradient_equals_finite_differences(name: str) -> None:
     steps = {"inner_steps": 3, "inner_steps_test": 3, "inner_learning_rate": 0.2, "order": "second"}
     method = tiny(name, **steps)
-    progress = 0.05 if name == "maml++" else 1.0  # while it has a loss after every step
-    expected = finite_differences(method, progress)
-    for parameter, gradient in meta_gradient(method, progress).items():
+    fraction_done = 0.05 if name == "maml++" else 1.0  # while it has a loss after every step
+    expected = finite_differences(method, fraction_done)
+    for parameter, gradient in meta_gradient(method, fraction_done).items():
         torch.testing.assert_close(gradient, expected[parameter], rtol=1e-4, atol=1e-8)
 
 
@@ -103,8 +103,8 @@ def test_first_order_differs_from_second_but_not_in_the_loss(name: str) -> None:
 def test_annealed_order_is_first_then_second() -> None:
     annealed, first, second = (tiny(order=order) for order in ("annealed", "first", "second"))
     weight = "backbone.layers.0.weight"
-    for progress, expected in ((0.0, first), (0.29, first), (0.3, second), (1.0, second)):
-        torch.testing.assert_close(meta_gradient(annealed, progress)[weight], meta_gradient(expected)[weight])
+    for fraction_done, expected in ((0.0, first), (0.29, first), (0.3, second), (1.0, second)):
+        torch.testing.assert_close(meta_gradient(annealed, fraction_done)[weight], meta_gradient(expected)[weight])
 
 
 def test_first_order_gradient_is_that_of_the_query_loss_at_the_adapted_weights() -> None:
@@ -123,7 +123,7 @@ def test_first_order_gradient_is_that_of_the_query_loss_at_the_adapted_weights()
 def test_zero_inner_steps_adapt_nothing(name: str) -> None:
     method = tiny(name, inner_steps_test=0)
     head = method.fit(list(tasks().support[0]))
-    for parameter, weight in method.base().items():
+    for parameter, weight in method.network_parameters().items():
         torch.testing.assert_close(head.tensors[f"0.{parameter}"], weight.detach(), rtol=0, atol=0)
 
 
@@ -234,7 +234,7 @@ def test_descent_of_order_zero_leads_nowhere_back() -> None:
 def test_anil_leaves_the_encoder_as_it_was_and_still_teaches_it() -> None:
     anil = tiny("anil", inner_steps=3)
     *_, adapted = anil.adapt(*flat(tasks(number=1).support), 3, order=2)
-    for name, weight in anil.base().items():
+    for name, weight in anil.network_parameters().items():
         same = torch.equal(adapted[name], weight)
         assert same if name.startswith("backbone.") else not same
     assert meta_gradient(anil)["backbone.layers.0.weight"].abs().sum() > 0
@@ -267,7 +267,7 @@ def test_meta_sgd_with_equal_rates_is_maml_and_its_rates_may_be_negative() -> No
         for rate in metasgd.rates:
             rate.fill_(0.4)
     torch.testing.assert_close(metasgd.loss(tasks()).loss, maml.loss(tasks()).loss)
-    assert [rate.shape for rate in metasgd.rates] == [weight.shape for weight in metasgd.base().values()]
+    assert [rate.shape for rate in metasgd.rates] == [weight.shape for weight in metasgd.network_parameters().values()]
     with torch.no_grad():
         metasgd.rates[0].fill_(-0.4)
     assert metasgd.loss(tasks()).loss.isfinite()
@@ -356,9 +356,9 @@ def test_reptile_moves_towards_the_mean_of_the_adapted_weights() -> None:
     method, batch = tiny("reptile", inner_learning_rate=0.01), tasks()
     ends = [last(method.adapt(*flat(torch.cat([task.support, task.query], 2)), 5, order=0)) for task in batch.split(1)]
     outcome = method.loss(batch)
-    assert isinstance(outcome, Outcome)
+    assert isinstance(outcome, LossAndAccuracy)
     outcome.loss.backward()
-    for name, weight in method.base().items():
+    for name, weight in method.network_parameters().items():
         mean = (ends[0][name] + ends[1][name]) / 2
         torch.testing.assert_close(weight.grad, (weight - mean).detach())
 

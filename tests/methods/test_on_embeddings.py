@@ -9,7 +9,7 @@ from torch.nn.functional import conv2d, normalize, one_hot
 from fewshot.backbones.base import Backbone
 from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
-from fewshot.methods import BUILDERS, Given
+from fewshot.methods import BUILDERS, MethodContext
 from fewshot.methods.base import EmbeddingMethod, class_means
 from fewshot.methods.metaoptnet import newton_step, solve
 from fewshot.methods.protonet import squared_distance
@@ -30,7 +30,7 @@ class Identity(Backbone):
 def build(name: str, *map_shape: int, classes: int = 6, **settings: object) -> EmbeddingMethod:
     torch.manual_seed(0)
     of_method = settings_from({"method": {"name": name, **settings}}).method
-    method = BUILDERS[name](Given(Identity(*map_shape), of_method, 3, 1, classes)).double().eval()
+    method = BUILDERS[name](MethodContext(Identity(*map_shape), of_method, 3, 1, classes)).double().eval()
     assert isinstance(method, EmbeddingMethod)
     return method
 
@@ -161,7 +161,7 @@ def test_gradient_of_metaoptnet_passes_through_the_optimum() -> None:
 def test_simpleshot_centres_with_training_images_and_normalises() -> None:
     simple = build("simpleshot", 1, 1, 3)
     training = random(10, 1, 1, 3)
-    simple.settle(training)
+    simple.update_statistics(training)
     centre = training.flatten(1).mean(0)
     support, query = random(1, 4, 3), random(1, 2, 3)
     means = class_means(normalize(support - centre, dim=-1), [2, 2])

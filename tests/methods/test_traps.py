@@ -75,13 +75,13 @@ def test_the_inner_update_stays_in_float32_under_autocast(name: str) -> None:
 def test_simple_shot_is_centred_on_training_images_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = toy_dataset(tmp_path / "data")
     shown: list[Tensor] = []
-    monkeypatch.setattr(SimpleShot, "settle", lambda self, images: shown.append(images))
+    monkeypatch.setattr(SimpleShot, "update_statistics", lambda self, images: shown.append(images))
     train(toy_settings("simpleshot", steps=2), dataset, tmp_path / "run")
     bank = ImageBank(dataset.pack.images, torch.device("cpu"))
-    part = dataset.part("train")
+    part = dataset.class_table("train")
     of_training = [
         bank.take(torch.arange(start, start + count).numpy(), torch.full((count,), int(turns)).numpy())
-        for start, count, turns in zip(part.start.tolist(), part.count.tolist(), part.turns.tolist(), strict=True)
+        for start, count, turns in zip(part.start.tolist(), part.count.tolist(), part.rotation.tolist(), strict=True)
     ]
     known = {image.numpy().tobytes() for image in torch.cat(of_training)}
     assert shown

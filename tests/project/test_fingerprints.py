@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewshot.errors import UsageError
-from fewshot.project.fingerprints import SOURCES, code_hashes, code_key, flatten, lock_key, pick
+from fewshot.project.fingerprints import SOURCES, code_hashes, code_key, flatten, pick, requirements_hash
 from fewshot.settings.presets import load_settings
 
 FILES = {
@@ -122,11 +122,11 @@ def test_settings_are_flat_and_only_those_that_are_read() -> None:
 
 
 def test_the_lock_key_is_the_digest_of_the_file_or_none(tmp_path: Path) -> None:
-    assert lock_key(tmp_path) == "none"
+    assert requirements_hash(tmp_path) == "none"
     (tmp_path / "requirements.lock").write_text("torch==2\n")
-    first = lock_key(tmp_path)
+    first = requirements_hash(tmp_path)
     (tmp_path / "requirements.lock").write_text("torch==3\n")
-    assert "none" != first != lock_key(tmp_path)
+    assert "none" != first != requirements_hash(tmp_path)
 
 
 def test_the_library_imports_neither_flows_nor_prefect() -> None:

@@ -9,13 +9,14 @@ import pytest
 from safetensors.torch import load_file
 from toy_data import SHAPES, TOY, toy_dataset
 
-from fewshot.data.splits import Dataset, unturned
+from fewshot.data.dataset import Dataset
+from fewshot.data.splits import unrotated
 from fewshot.errors import DataError, RegistryError
 from fewshot.evaluation.stats import Score
 from fewshot.model import save_model
 from fewshot.project.lineage import Lineage
 from fewshot.project.paths import Home
-from fewshot.promotion.champion import DECISION, TESTS, VERDICT, Ruling, history, judge, rollback
+from fewshot.promotion.champion import DECISION, TESTS, VERDICT, PromotionRecord, decide_promotion, history, rollback
 from fewshot.promotion.gate_episodes import gate_episodes
 from fewshot.settings.schema import Settings, settings_from
 from fewshot.system.files import read_json, write_json
@@ -78,8 +79,8 @@ class Models:
         }
         return str(register(self.home, self.settings, self.trained[which], evaluation, ORIGIN)["version"])
 
-    def judge(self, version: str, dataset: Dataset) -> Ruling:
-        return judge(self.home, self.settings, self.name, version, dataset)[0]
+    def decide_promotion(self, version: str, dataset: Dataset) -> PromotionRecord:
+        return decide_promotion(self.home, self.settings, self.name, version, dataset)[0]
 
     def aliases(self, version: str) -> list[str] | None:
         return aliases(self.home, self.name, version)
@@ -91,20 +92,20 @@ def spent(models: Models) -> list[str]:
 
 def test_only_the_better_model_is_promoted_and_it_is_written_down_why(models: Models, dataset: Dataset) -> None:
     first, second, third = models.add("bad"), models.add("good"), models.add("as bad")
-    assert models.judge(first, dataset).decision == "first"
+    assert models.decide_promotion(first, dataset).decision == "first"
     assert models.aliases(first) == ["champion"]
 
-    ruling = models.judge(second, dataset)
-    assert (ruling.decision, ruling.against) == ("promoted", first)
+    record = models.decide_promotion(second, dataset)
+    assert (record.decision, record.against) == ("promoted", first)
     assert models.aliases(second) == ["champion"]
     assert models.aliases(first) == ["previous"]
-    assert ruling.verdict is not None
-    assert ruling.costs is not None
-    assert ruling.verdict["p"] <= ruling.verdict["level"] == 0.05 / 4
-    assert 0 < ruling.costs["calibration_error"] < 1
-    assert ruling.costs["latency_ms"] > 0
+    assert record.verdict is not None
+    assert record.costs is not None
+    assert record.verdict["p"] <= record.verdict["level"] == 0.05 / 4
+    assert 0 < record.costs["calibration_error"] < 1
+    assert record.costs["latency_ms"] > 0
 
-    assert models.judge(third, dataset).decision == "kept"
+    assert models.decide_promotion(third, dataset).decision == "kept"
     assert models.aliases(second) == ["champion"]
     assert models.aliases(third) == ["challenger"]
 
@@ -114,7 +115,7 @@ def test_only_the_better_model_is_promoted_and_it_is_written_down_why(models: Mo
     logged = Path(mlflow.artifacts.download_artifacts(run_id=found.run_id, artifact_path="verdict"))
     assert {file.suffix for file in logged.iterdir()} == {".json", ".md"}
     [text] = [file.read_text(encoding="utf-8") for file in logged.glob("*.md")]
-    assert f"| difference | {100 * ruling.verdict['difference']['accuracy']:.2f} ±" in text
+    assert f"| difference | {100 * record.verdict['difference']['accuracy']:.2f} ±" in text
 
     told = history(models.home, models.name)
     assert [(version, of.decision if of else "", named) for version, of, named, _ in told] == [
@@ -124,38 +125,38 @@ def test_only_the_better_model_is_promoted_and_it_is_written_down_why(models: Mo
 
 def test_a_version_is_judged_once_and_each_test_is_paid_for(models: Models, dataset: Dataset) -> None:
     champion, challenger = models.add("good"), models.add("bad")
-    models.judge(champion, dataset)
-    ruling, is_new = judge(models.home, models.settings, models.name, challenger, dataset)
+    models.decide_promotion(champion, dataset)
+    record, is_new = decide_promotion(models.home, models.settings, models.name, challenger, dataset)
     assert is_new
-    assert judge(models.home, models.settings, models.name, challenger, dataset) == (ruling, False)
+    assert decide_promotion(models.home, models.settings, models.name, challenger, dataset) == (record, False)
     # Other settings of the gate are another question; here the year's only test is spent.
     models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 1}})
-    other, is_new = judge(models.home, models.settings, models.name, challenger, dataset)
+    other, is_new = decide_promotion(models.home, models.settings, models.name, challenger, dataset)
     assert is_new
     assert other.verdict is not None
     assert other.verdict["level"] == 0
     assert "as many as gate.tests_per_year allows" in other.reason
-    # The second ruling took the place of the first, and spent nothing; the first one's test is not forgotten by that,
+    # The second record took the place of the first, and spent nothing; the first one's test is not forgotten by that,
     # nor by deleting the version.
     assert len(spent(models)) == 1
     models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 2}})
-    assert models.judge(challenger, dataset).verdict["level"] == 0.05 / 2  # type: ignore[index]
+    assert models.decide_promotion(challenger, dataset).verdict["level"] == 0.05 / 2  # type: ignore[index]
     assert len(spent(models)) == 2
     # Nor by a clock that is years ahead for a night: what is old by its word is remembered.
     old = ["2001-01-01T00:00:00+00:00", *spent(models)]
     connect(models.home).set_registered_model_tag(models.name, TESTS, json.dumps(old))
     models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 3}})
-    models.judge(challenger, dataset)
+    models.decide_promotion(challenger, dataset)
     assert spent(models)[:-1] == old
     connect(models.home).delete_model_version(models.name, challenger)
-    assert models.judge(models.add("as bad"), dataset).verdict["level"] == 0  # type: ignore[index]
+    assert models.decide_promotion(models.add("as bad"), dataset).verdict["level"] == 0  # type: ignore[index]
 
 
 def test_an_interrupted_promotion_leaves_one_champion_and_is_completed(
     models: Models, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = models.add("bad"), models.add("good")
-    models.judge(first, dataset)
+    models.decide_promotion(first, dataset)
     set_alias = mlflow.MlflowClient.set_registered_model_alias
 
     def dies(self: mlflow.MlflowClient, name: str, alias: str, version: str) -> None:
@@ -166,28 +167,28 @@ def test_an_interrupted_promotion_leaves_one_champion_and_is_completed(
     with monkeypatch.context() as patch:
         patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", dies)
         with pytest.raises(KeyboardInterrupt):
-            models.judge(second, dataset)
+            models.decide_promotion(second, dataset)
     assert models.aliases(first) == ["champion", "previous"]
     # Once judged, nothing is computed again: what was decided is carried out.
     with monkeypatch.context() as patch:
         patch.setattr("fewshot.promotion.champion.compare", None)
-        assert models.judge(second, dataset).decision == "promoted"
-        assert models.judge(second, dataset).decision == "promoted"
+        assert models.decide_promotion(second, dataset).decision == "promoted"
+        assert models.decide_promotion(second, dataset).decision == "promoted"
     assert models.aliases(second) == ["champion"]
     assert models.aliases(first) == ["previous"]
 
 
 def test_rollback_goes_back_and_forth_and_is_not_undone_by_the_gate(models: Models, dataset: Dataset) -> None:
     first, second = models.add("bad"), models.add("good")
-    models.judge(first, dataset)
+    models.decide_promotion(first, dataset)
     with pytest.raises(RegistryError, match="no version to go back to"):
         rollback(models.home, models.name)
-    models.judge(second, dataset)
+    models.decide_promotion(second, dataset)
     assert rollback(models.home, models.name) == (second, first)
     assert models.aliases(first) == ["champion"]
-    ruling = models.judge(second, dataset)
-    assert ruling.decision == "kept"
-    assert "rolled back" in ruling.reason
+    record = models.decide_promotion(second, dataset)
+    assert record.decision == "kept"
+    assert "rolled back" in record.reason
     assert models.aliases(first) == ["champion"]
     assert [when != "" for *_, when in history(models.home, models.name)] == [False, True]
     assert rollback(models.home, models.name) == (first, second)
@@ -196,23 +197,23 @@ def test_rollback_goes_back_and_forth_and_is_not_undone_by_the_gate(models: Mode
 
 def test_a_champion_whose_version_was_deleted_is_replaced(models: Models, dataset: Dataset) -> None:
     first, second = models.add("good"), models.add("bad")
-    models.judge(first, dataset)
+    models.decide_promotion(first, dataset)
     connect(models.home).delete_model_version(models.name, first)
-    assert models.judge(second, dataset).decision == "first"
+    assert models.decide_promotion(second, dataset).decision == "first"
     assert models.aliases(second) == ["champion"]
 
 
 @pytest.mark.parametrize("registered", ["before", "after"])
 def test_the_previous_one_replaces_a_deleted_champion(models: Models, dataset: Dataset, registered: str) -> None:
     first, second = models.add("bad"), models.add("good")
-    models.judge(first, dataset)
-    models.judge(second, dataset)
+    models.decide_promotion(first, dataset)
+    models.decide_promotion(second, dataset)
     third = models.add("as bad") if registered == "before" else ""
     connect(models.home).delete_model_version(models.name, second)
     third = third or models.add("as bad")
     # Not the first one that comes along, although no champion is there: it is tested against the one before.
-    ruling = models.judge(third, dataset)
-    assert (ruling.decision, ruling.against) == ("kept", first)
+    record = models.decide_promotion(third, dataset)
+    assert (record.decision, record.against) == ("kept", first)
     assert models.aliases(first) == ["champion"]
     assert models.aliases(third) == ["challenger"]
 
@@ -221,11 +222,11 @@ def test_a_version_that_was_rolled_back_does_not_take_the_place_of_a_deleted_cha
     models: Models, dataset: Dataset
 ) -> None:
     first, second = models.add("bad"), models.add("good")
-    models.judge(first, dataset)
-    models.judge(second, dataset)
+    models.decide_promotion(first, dataset)
+    models.decide_promotion(second, dataset)
     rollback(models.home, models.name)
     connect(models.home).delete_model_version(models.name, first)
-    assert models.judge(models.add("as bad"), dataset).decision == "first"
+    assert models.decide_promotion(models.add("as bad"), dataset).decision == "first"
     assert models.aliases(second) == ["previous"]
 
 
@@ -240,7 +241,7 @@ def test_classes_that_a_model_was_trained_on_are_left_out(
     model, shape = Path(trained["good"]["model"]), SHAPES[0]
     drawn, left_out = gate_episodes(dataset, [model], shape, 40)
     assert left_out == ()
-    assert (drawn.rows == dataset.frozen("gate", shape, 40).rows).all()
+    assert (drawn.rows == dataset.fixed_episodes("gate", shape, 40).rows).all()
 
     def trained_on(*names: str) -> Path:
         description = read_json(model / "model.json", "")
@@ -252,7 +253,7 @@ def test_classes_that_a_model_was_trained_on_are_left_out(
     drawn, left_out = gate_episodes(dataset, [model, trained_on(f"{gate[0]}@90")], shape, 40)
     assert left_out == gate[:1]
     start = {packed.name: packed.start for packed in dataset.pack.classes}
-    rows_left_out = range(start[unturned(gate[0])], start[unturned(gate[0])] + 8)
+    rows_left_out = range(start[unrotated(gate[0])], start[unrotated(gate[0])] + 8)
     assert not set(drawn.rows.ravel()) & set(rows_left_out)
     assert len(drawn) == 40
     with pytest.raises(DataError, match="2 of the 4 gate classes"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toy_data import SHAPES, TOY, toy_dataset
 
-from fewshot.data.splits import Dataset
+from fewshot.data.dataset import Dataset
 from fewshot.errors import DataError
 from fewshot.project.paths import Home
 from fewshot.reporting.leaderboard import compare, find_models, log_to_mlflow, rank
@@ -39,7 +39,7 @@ def test_models_share_a_rank_where_the_paired_difference_shows_nothing() -> None
     }
     entries = {entry.name: entry for entry in rank(accuracies)}
     # Unpaired, the interval of each is 0.01 and the third would not differ from the first.
-    assert entries["a little worse"].score.interval > 0.005
+    assert entries["a little worse"].score.ci95 > 0.005
     assert {name: entry.rank for name, entry in entries.items()} == {
         "best": 1, "as good": 1, "a little worse": 3, "worst": 4
     }  # fmt: skip
@@ -78,8 +78,8 @@ def test_a_model_that_was_trained_on_test_classes_is_left_out(
     home: Home, dataset: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(settings_from(TOY), dataset, home.training("t0"))
-    parts = {**dataset.split.parts, "train": dataset.split.parts["test"], "test": dataset.split.parts["train"]}
-    swapped = replace(dataset, split=replace(dataset.split, parts=parts))
+    parts = {**dataset.scheme.splits, "train": dataset.scheme.splits["test"], "test": dataset.scheme.splits["train"]}
+    swapped = replace(dataset, scheme=replace(dataset.scheme, splits=parts))
     with pytest.raises(DataError, match="no model that can be tested"):
         compare(home, find_models(home), swapped, SHAPES[:1], 40, "cpu")
     assert "it was trained on 12 of the test classes of scripts" in caplog.text

@@ -14,14 +14,15 @@ import pytest
 import torch
 from toy_data import TOY, toy_dataset
 
-from fewshot.data.episode_sampler import EpisodeRows
-from fewshot.data.splits import Dataset
-from fewshot.evaluation.predictions import Answers
+from fewshot.data.dataset import Dataset
+from fewshot.data.episode_sampler import EpisodeIndices
+from fewshot.evaluation.predictions import EpisodePredictions
 from fewshot.reporting import measure as measuring
 from fewshot.reporting.chart import Line, line_chart
 from fewshot.reporting.measure import Measured, measure
 from fewshot.reporting.page import render
-from fewshot.settings.schema import EpisodeShape, settings_from
+from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.settings.schema import settings_from
 from fewshot.training.loop import train
 
 
@@ -51,11 +52,11 @@ def test_everything_is_measured_as_far_as_the_dataset_goes(measured: Measured) -
 def test_groups_and_confusions_by_hand(dataset: Dataset) -> None:
     # Two episodes of the test classes 0, 1 and 2; in both, half of class 0 is taken for class 1.
     classes = np.array([[0, 1, 2], [2, 0, 1], [0, 1, 2]])
-    drawn = EpisodeRows(EpisodeShape(3, 1, 2), np.zeros((3, 3, 3), np.int64), np.zeros((3, 3), np.int8), classes)
+    drawn = EpisodeIndices(EpisodeShape(3, 1, 2), np.zeros((3, 3, 3), np.int64), np.zeros((3, 3), np.int8), classes)
     predicted = np.broadcast_to(np.arange(3)[:, None], (3, 3, 2)).copy()
     predicted[0, 0, 1], predicted[1, 1, 1], predicted[2, 0, 1] = 1, 2, 1
     right = (predicted == np.arange(3)[:, None]).mean((1, 2))
-    answers = Answers(right, predicted, np.full(predicted.shape, 0.5, np.float32))
+    answers = EpisodePredictions(right, predicted, np.full(predicted.shape, 0.5, np.float32))
     groups = dict(measuring._by_group(dataset, drawn, answers))
     of_class = dict(zip((0, 1, 2), (0.5, 1.0, 1.0), strict=True))
     names = dataset.groups("test")
@@ -95,7 +96,7 @@ class Reader(HTMLParser):
 
 
 def test_the_page_stands_alone_is_well_formed_and_names_its_pictures(measured: Measured) -> None:
-    history = [{"step": 5, "accuracy": 0.5}, {"step": 10, "accuracy": 0.7, "val_accuracy": 0.6, "val_interval": 0.1}]
+    history = [{"step": 5, "accuracy": 0.5}, {"step": 10, "accuracy": 0.7, "val_accuracy": 0.6, "val_ci95": 0.1}]
     page = render(
         "a <model> version 3", measured, history, [("git commit", "abc"), ("data", "<b>")], "fewshot verify m/3"
     )
@@ -111,7 +112,7 @@ def test_the_page_stands_alone_is_well_formed_and_names_its_pictures(measured: M
     assert "<b>" not in page
     assert "fewshot verify m/3" in page
     for score in measured.grid.values():
-        assert f"{100 * score.accuracy:.2f} ± {100 * score.interval:.2f}" in page
+        assert f"{100 * score.accuracy:.2f} ± {100 * score.ci95:.2f}" in page
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
@@ -130,7 +131,7 @@ axe.run().then(found => {
 def test_axe_finds_nothing_wrong_with_the_page(measured: Measured, tmp_path: Path, scheme: str, width: int) -> None:
     import axe_core_python
 
-    history = [{"step": 5, "accuracy": 0.5}, {"step": 10, "accuracy": 0.7, "val_accuracy": 0.6, "val_interval": 0.1}]
+    history = [{"step": 5, "accuracy": 0.5}, {"step": 10, "accuracy": 0.7, "val_accuracy": 0.6, "val_ci95": 0.1}]
     page = render("model version 3", measured, history, [("git commit", "abc")], "fewshot verify m/3")
     script = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
     file = tmp_path / "page.html"

@@ -3,9 +3,10 @@
 import pytest
 
 from fewshot.errors import UsageError
+from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.methods import MAMLSettings
 from fewshot.settings.presets import load_settings, preset_names, preset_summary
-from fewshot.settings.schema import EpisodeShape, Settings, setting_names, settings_from
+from fewshot.settings.schema import Settings, setting_names, settings_from
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -22,7 +23,7 @@ def test_every_preset_is_valid_and_says_what_it_does(name: str) -> None:
         ("train.steps", "'train.steps' is not of the form setting=value"),
         ("train.steps=0", "setting train.steps = 0: input should be greater than or equal to 1"),
         ("data.dataset=omniglit", "unknown dataset 'omniglit'; did you mean 'omniglot'?"),
-        ("data.split=vinyals", "unknown split of glyphs 'vinyals'; choose one of: scripts"),
+        ("data.split=vinyals", "unknown split scheme of glyphs 'vinyals'; choose one of: scripts"),
         ("evaluate.also=['digit']", "unknown dataset 'digit'; did you mean 'digits'?"),
         ("evaluate.also=[digits]", 'setting evaluate.also = \'[digits]\': a list is written ["a", "b"]'),
         ("method.name=mamml", "unknown method 'mamml'; did you mean 'maml'?"),

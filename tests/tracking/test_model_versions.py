@@ -20,7 +20,8 @@ from fewshot.methods import build_method
 from fewshot.model import save_model
 from fewshot.project.fingerprints import SOURCES
 from fewshot.project.lineage import Lineage
-from fewshot.project.paths import Home, environment
+from fewshot.project.paths import Home
+from fewshot.project.tool_environment import environment
 from fewshot.settings.presets import load_settings
 from fewshot.settings.schema import Settings
 from fewshot.system.process_id import this_process

@@ -15,7 +15,7 @@ import pytest
 import torch
 from toy_data import TOY, toy_dataset, toy_settings
 
-from fewshot.data.splits import Dataset
+from fewshot.data.dataset import Dataset
 from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageError
 from fewshot.model import load_model
 from fewshot.settings.schema import TrainSettings, settings_from
@@ -46,7 +46,7 @@ def test_another_seed_gives_other_weights(dataset: Dataset, undisturbed: TrainRe
 def test_training_learns(dataset: Dataset, tmp_path: Path, method: str) -> None:
     settings = toy_settings(method, steps=60, learning_rate=5e-3)
     result = train(settings, dataset, tmp_path)
-    assert result.best_val_accuracy - result.best_val_interval > 1 / 3
+    assert result.best_val_accuracy - result.best_val_ci95 > 1 / 3
     points = json.loads(result.history.read_text())["points"]
     assert points[-1]["loss"] < points[0]["loss"]
 

@@ -40,7 +40,7 @@ def image_block(
     filters = weight.flatten(1).unflatten(0, (tasks, -1))  # task, filter, channel x 3 x 3
     if norm.training:
         mean, variance, count = _statistics(patches.flatten(2), filters)
-        norm.remember(mean.detach(), variance.detach(), count)
+        norm.update_running_statistics(mean.detach(), variance.detach(), count)
     else:
         mean, variance = norm.running_mean, norm.running_var
     scale = norm.weight * (variance + norm.eps).rsqrt()

@@ -49,11 +49,13 @@ class BatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         normalised: Tensor
         normalised, mean, inverse_std = _Normalise.apply(x, self.weight, self.bias, self.eps)
-        self.remember(mean, inverse_std.pow(-2) - self.eps, x.numel() // x.shape[1])
+        self.update_running_statistics(mean, inverse_std.pow(-2) - self.eps, x.numel() // x.shape[1])
         return normalised
 
     @torch.no_grad()
-    def remember(self, mean: Float[Tensor, "channel"], variance: Float[Tensor, "channel"], count: int) -> None:
+    def update_running_statistics(
+        self, mean: Float[Tensor, "channel"], variance: Float[Tensor, "channel"], count: int
+    ) -> None:
         """Take the statistics of a batch, `variance` over its `count` values, into the running ones."""
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)

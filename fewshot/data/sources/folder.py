@@ -21,7 +21,7 @@ from fewshot.data.archive import open_archive
 from fewshot.data.image_files import SUFFIXES, read_image
 from fewshot.data.pack import Item
 from fewshot.errors import DataError, UsageError
-from fewshot.settings.methods import Frozen
+from fewshot.settings.methods import Immutable
 from fewshot.system.files import read_json, sha256_file, write_atomically, write_json
 
 IMAGES, INDEX = "images.zip", "index.json"
@@ -33,7 +33,7 @@ Classes = dict[str, dict[str, str]]
 """Class -> file name -> SHA-256."""
 
 
-class FolderOptions(Frozen):
+class FolderOptions(Immutable):
     """What params.yaml says of the watched folder, under `folder`."""
 
     path: str = Field(min_length=1, description="the folder; a relative path starts at the project")

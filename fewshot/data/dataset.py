@@ -1,0 +1,75 @@
+"""A prepared dataset: its images, the classes of each split, its fixed episodes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewshot.data.episode_sampler import ClassTable, EpisodeIndices
+from fewshot.data.fixed_episodes import fixed_shapes, read_fixed_episodes
+from fewshot.data.pack import Pack, open_pack
+from fewshot.data.splits import SPLITS, SplitScheme, class_table, episodes_path, read_scheme, scheme_path, unrotated
+from fewshot.errors import DamagedFileError, DataError, unknown
+from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.settings.schema import SCHEMES
+from fewshot.system.files import sha256_json
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened, checked pack with one of its split schemes."""
+
+    name: str
+    pack: Pack
+    scheme: SplitScheme
+    episodes: Path = Path()
+    """File of the fixed episodes."""
+
+    def class_table(self, split: str) -> ClassTable:
+        """The classes of a split ("train", "val", "gate", "test"), as a table to sample episodes from."""
+        return class_table(self.pack.classes, self.class_names(split))
+
+    def class_names(self, split: str) -> tuple[str, ...]:
+        """The names of a split's classes, in the order of its table. DataError if the scheme has no such split."""
+        if not self.scheme.splits.get(split):
+            there = ", ".join(name for name in SPLITS if self.scheme.splits.get(name))
+            raise DataError(f"split scheme {self.scheme.name} of {self.name} has no {split} classes; it has: {there}")
+        return self.scheme.splits[split]
+
+    def groups(self, split: str) -> tuple[str, ...]:
+        """The group (alphabet, writing system) of each class of a split, in the order of its table."""
+        group_of = {packed.name: packed.group for packed in self.pack.classes}
+        return tuple(group_of[unrotated(name)] for name in self.class_names(split))
+
+    def fixed_episodes(self, split: str, shape: EpisodeShape, number: int) -> EpisodeIndices:
+        """The first `number` fixed episodes of a split; raises what `read_fixed_episodes` raises."""
+        return read_fixed_episodes(self.episodes, self.scheme.episodes_digest, split, shape, number)
+
+    def fixed_shapes(self, split: str) -> list[EpisodeShape]:
+        """The shapes of the fixed episodes of a split, smaller ones first; raises what `fixed_episodes` raises."""
+        return fixed_shapes(self.episodes, self.scheme.episodes_digest, split)
+
+    @property
+    def digest(self) -> str:
+        """One digest of the images, the splits and the fixed episodes."""
+        splits = {split: list(names) for split, names in self.scheme.splits.items()}
+        return sha256_json([self.pack.digest, splits, self.scheme.episodes_digest])
+
+
+def open_dataset(data_dir: Path, dataset: str, scheme: str = "") -> Dataset:
+    """Open a prepared dataset with a split scheme (empty: its default) and check every file by its digest.
+
+    Raises UsageError for an unknown name, DataError if it is not prepared, DamagedFileError if a file was changed.
+    """
+    if dataset not in SCHEMES:
+        raise unknown("dataset", dataset, SCHEMES)
+    scheme = scheme or SCHEMES[dataset][0]
+    if scheme not in SCHEMES[dataset]:
+        raise unknown(f"split scheme of {dataset}", scheme, SCHEMES[dataset])
+    folder = data_dir / dataset
+    pack_folder, scheme_file = folder / "pack", scheme_path(data_dir, dataset, scheme)
+    if not pack_folder.is_dir() or not scheme_file.exists():
+        raise DataError(f"{folder} is not prepared; run: fewshot data prepare {dataset}")
+    pack = open_pack(pack_folder)
+    opened = read_scheme(scheme_file)
+    if opened.pack_digest != pack.digest:
+        raise DamagedFileError(f"{scheme_file} belongs to another {pack_folder}; run: fewshot data prepare {dataset}")
+    return Dataset(dataset, pack, opened, episodes_path(data_dir, dataset, scheme))

@@ -20,10 +20,10 @@ from fewshot.data.dataset import open_dataset
 from fewshot.evaluation.predictions import predict_episodes
 from fewshot.evaluation.stats import score
 from fewshot.methods.inner_loop import InnerLoop
-from fewshot.model import describe_model, load_model
+from fewshot.methods.inner_loop_settings import InnerLoopSettings
+from fewshot.model import compute_of, describe_model, load_model
 from fewshot.project.paths import find_home
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.settings.methods import InnerLoopSettings
 from fewshot.system.device import pick_device, prepare_cpu
 
 SHAPES, EPISODES = (EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15)), 600
@@ -49,7 +49,7 @@ def main(folder: Path) -> None:
             for members in (1, of_model.ensemble):
                 method.settings = of_model.model_copy(update={"ensemble": members})
                 accuracies[members] = predict_episodes(
-                    method, bank, dataset.fixed_episodes("test", shape, EPISODES), mode
+                    method, bank, dataset.fixed_episodes("test", shape, EPISODES), mode, compute_of(folder, device)
                 ).accuracy
             gain = accuracies[of_model.ensemble] - accuracies[1]
             found[f"{shape.task} {mode}"] = {

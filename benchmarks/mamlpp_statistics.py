@@ -24,11 +24,11 @@ from fewshot.data.dataset import open_dataset
 from fewshot.evaluation.stats import score
 from fewshot.methods import mamlpp
 from fewshot.methods.mamlpp import MAMLPlusPlus
-from fewshot.methods.stacked_tasks import Images, Weights, flat
-from fewshot.model import describe_model, load_model
+from fewshot.methods.stacked_network import Images, Weights, flat
+from fewshot.model import compute_of, describe_model, load_model
 from fewshot.project.paths import find_home
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.system.device import pick_device, prepare_cpu
+from fewshot.system.device import Compute, pick_device, prepare_cpu
 
 EPISODES = 600
 
@@ -43,7 +43,10 @@ def main(folder: Path) -> None:
         sys.exit(f"error: {folder} holds no MAML++")
     episodes = dataset.fixed_episodes("test", EpisodeShape(5, 1, 15), EPISODES)
     right = [
-        {name: float((answer.argmax(-1) == batch.labels).float().mean()) for name, answer in answers(method, batch)}
+        {
+            name: float((answer.argmax(-1) == batch.labels).float().mean())
+            for name, answer in answers(method, batch, compute_of(folder, device))
+        }
         for place in range(EPISODES)
         for batch in [bank.batch(episodes[place : place + 1])]
     ]
@@ -60,17 +63,17 @@ def main(folder: Path) -> None:
     print(json.dumps(found["accuracy"], indent=1))
 
 
-def answers(method: MAMLPlusPlus, batch: EpisodeBatch) -> Iterator[tuple[str, torch.Tensor]]:
+def answers(method: MAMLPlusPlus, batch: EpisodeBatch, compute: Compute) -> Iterator[tuple[str, torch.Tensor]]:
     """(whose statistics, logits) for one task."""
-    with method.autocast():
+    with compute.autocast():
         support, labels = flat(batch.support)
         queries = batch.query.flatten(1, 2)
-        learned = method._learn(support, labels, "transductive")
+        learned = method.adapted(support, labels, "transductive")
         with torch.no_grad():
-            yield "running", method._answer(learned, queries, "inductive")
+            yield "running", method.classify_queries(learned, queries, "inductive")
             with statistics_of(method, learned, support):
-                yield "support set", method._answer(learned, queries, "inductive")
-            yield "queries", method._answer(learned, queries, "transductive")
+                yield "support set", method.classify_queries(learned, queries, "inductive")
+            yield "queries", method.classify_queries(learned, queries, "transductive")
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fewshot.errors import UsageError
 from fewshot.methods.base import Head, Method
-from fewshot.model import describe_model, load_model
-from fewshot.system.device import keep_freed_memory, pick_device
+from fewshot.model import compute_of, describe_model, load_model
+from fewshot.system.device import Compute, keep_freed_memory, pick_device
 
 Images = np.ndarray
 """uint8 [image, channel, height, width]; checked when it comes in, because it is a user's."""
@@ -25,9 +25,9 @@ Images = np.ndarray
 class FewShotClassifier:
     """A meta-trained method and, after `fit`, one task that it learned."""
 
-    def __init__(self, method: Method, image_shape: tuple[int, int, int], device: torch.device) -> None:
+    def __init__(self, method: Method, image_shape: tuple[int, int, int], compute: Compute) -> None:
         """`image_shape` is the (channel, height, width) of the images that the method was trained on."""
-        self.method, self.image_shape, self.device = method, image_shape, device
+        self.method, self.image_shape, self.compute = method, image_shape, compute
         self.class_names: tuple[str, ...] = ()
         self._head: Head | None = None
 
@@ -38,7 +38,7 @@ class FewShotClassifier:
         keep_freed_memory()
         chosen = pick_device(device)
         shape = tuple(describe_model(model_folder)["image_shape"])
-        return cls(load_model(model_folder, chosen), shape, chosen)
+        return cls(load_model(model_folder, chosen), shape, compute_of(model_folder, chosen))
 
     def fit(self, support: Sequence[Images], class_names: Sequence[str]) -> None:
         """Learn the classes: for each one or more images, and a name. Two classes at least."""
@@ -49,7 +49,7 @@ class FewShotClassifier:
             )
         tensors = [self._tensor(images, f"support images of class '{name}'") for images, name in
                    zip(support, class_names, strict=True)]  # fmt: skip
-        with torch.no_grad(), self.method.autocast():
+        with torch.no_grad(), self.compute.autocast():
             self._head = self.method.fit(tensors)
         self.class_names = tuple(class_names)
 
@@ -57,7 +57,7 @@ class FewShotClassifier:
         """The probability of each learned class for each image."""
         if self._head is None:
             raise UsageError("the classifier has learned no classes yet; call fit(support, class_names) first")
-        with torch.no_grad(), self.method.autocast():
+        with torch.no_grad(), self.compute.autocast():
             logits = self.method.predict(self._head, self._tensor(query, "query images"))
         return logits.softmax(-1).cpu().numpy()
 
@@ -71,4 +71,4 @@ class FewShotClassifier:
                 f"{what}: {images.dtype} {images.shape}, but the model takes uint8 [image, channel, height, width] "
                 f"with one or more images of {self.image_shape}"
             )
-        return torch.from_numpy(np.array(images)).to(self.device).float() / 255
+        return torch.from_numpy(np.array(images)).to(self.compute.device).float() / 255

@@ -9,10 +9,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fewshot.errors import DamagedFileError
-from fewshot.methods import build_method
 from fewshot.methods.base import Method
-from fewshot.settings.schema import Settings, TorchvisionSettings, settings_from
-from fewshot.system.device import pick_precision
+from fewshot.methods.build import build_method
+from fewshot.settings.plugins import warn_of_changed_sources
+from fewshot.settings.schema import Settings, settings_from
+from fewshot.system.device import Compute, pick_precision
 from fewshot.system.files import read_json, sha256_file, write_bytes, write_json
 
 REMEDY = "delete the folder and train again"
@@ -24,8 +25,12 @@ def save_model(
     settings: Settings,
     image_shape: tuple[int, int, int],
     data: dict[str, Any],
+    sources: dict[str, str] | None = None,
 ) -> str:
-    """Write a model folder. `data` says what it learned from. Returns the SHA-256 of the weights file."""
+    """Write a model folder; returns the SHA-256 of the weights file.
+
+    `data` describes the training data; `sources` is what `plugin_sources` returns.
+    """
     write_bytes(folder / "weights.safetensors", save({name: plain(tensor) for name, tensor in weights.items()}))
     digest = sha256_file(folder / "weights.safetensors")
     description = {
@@ -33,6 +38,7 @@ def save_model(
         "image_shape": list(image_shape),
         "settings": settings.plain(),
         "data": data,
+        "sources": sources or {},
     }
     write_json(folder / "model.json", description)
     return digest
@@ -50,10 +56,9 @@ def load_model(folder: Path, device: torch.device) -> Method:
     if not path.exists() or sha256_file(path) != description["weights_sha256"]:
         raise DamagedFileError(f"{path} is missing or damaged (its digest differs from model.json); {REMEDY}")
     settings = settings_from(description["settings"])
-    method = build_method(
-        _without_download(settings), tuple(description["image_shape"]), len(description["data"]["classes"])
-    )
-    method.precision = pick_precision(settings.train.precision, device)
+    warn_of_changed_sources(description.get("sources", {}), settings)
+    settings = settings.model_copy(update={"backbone": settings.backbone.without_download()})
+    method = build_method(settings, tuple(description["image_shape"]), len(description["data"]["classes"]))
     try:
         method.load_state_dict(load(path.read_bytes()))
     except (SafetensorError, RuntimeError) as error:
@@ -61,11 +66,10 @@ def load_model(folder: Path, device: torch.device) -> Method:
     return method.to(device).eval()
 
 
-def _without_download(settings: Settings) -> Settings:
-    """Settings whose network doesn't begin with published weights, as its own are about to be loaded."""
-    if not isinstance(settings.backbone, TorchvisionSettings):
-        return settings
-    return settings.model_copy(update={"backbone": settings.backbone.model_copy(update={"weights": ""})})
+def compute_of(folder: Path, device: torch.device) -> Compute:
+    """The context in which the method of a model folder is used: the number format of its training."""
+    train = describe_model(folder)["settings"]["train"]
+    return Compute(device, pick_precision(train["precision"], device))
 
 
 def plain(tensor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from fewshot.data.episode_sampler import EpisodeIndices
 from fewshot.errors import DataError
 from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
 from fewshot.evaluation.stats import Score, score
-from fewshot.model import describe_model, load_model
+from fewshot.model import compute_of, describe_model, load_model
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.schema import Settings
 from fewshot.system.device import pick_device, prepare_cpu
@@ -53,7 +53,7 @@ def evaluate(model_folder: Path, dataset: Dataset, settings: Settings, folder: P
     """
     prepare_cpu(settings.threads)
     device = pick_device(settings.device)
-    method = load_model(model_folder, device)
+    method, compute = load_model(model_folder, device), compute_of(model_folder, device)
     bank = ImageBank(dataset.pack.images, device)
     _check_images(model_folder, bank, dataset.name)
     shapes = [shape for shape in settings.evaluate.shapes if _fits(shape, dataset, settings)]
@@ -62,7 +62,7 @@ def evaluate(model_folder: Path, dataset: Dataset, settings: Settings, folder: P
     with report_progress(f"evaluating on {dataset.name}", len(runs)) as reporter:
         for done, (shape, mode) in enumerate(runs, start=1):
             drawn = dataset.fixed_episodes("test", shape, settings.evaluate.episodes)
-            answers = predict_episodes(method, bank, drawn, mode)
+            answers = predict_episodes(method, bank, drawn, mode, compute)
             key = f"{dataset.name}/{shape.task}" + (f" {mode}" if mode != method.batch_norm_modes[0] else "")
             results[key], confusion[key] = score(answers.accuracy), _confusion(dataset, drawn, answers)
             arrays[f"{key}/accuracy"] = answers.accuracy

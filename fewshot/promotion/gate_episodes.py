@@ -15,7 +15,7 @@ from fewshot.data.splits import class_table, unrotated
 from fewshot.errors import DataError
 from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
 from fewshot.evaluation.stats import calibration_error
-from fewshot.model import describe_model, load_model
+from fewshot.model import compute_of, describe_model, load_model
 from fewshot.promotion.gate import Costs
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.schema import GateSettings
@@ -36,7 +36,7 @@ def compare(
     answers = []
     for folder in (champion, challenger):
         method = load_model(folder, device)
-        answers.append(predict_episodes(method, bank, drawn, method.batch_norm_modes[0]))
+        answers.append(predict_episodes(method, bank, drawn, method.batch_norm_modes[0], compute_of(folder, device)))
     return answers[0], answers[1], left_out
 
 

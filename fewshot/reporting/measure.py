@@ -12,7 +12,7 @@ from fewshot.data.dataset import Dataset
 from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
 from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
 from fewshot.evaluation.stats import Score, score
-from fewshot.model import load_model
+from fewshot.model import compute_of, load_model
 from fewshot.promotion.gate_episodes import costs_of
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.system.progress import report_progress
@@ -61,7 +61,7 @@ class Measured:
 def measure(model: Path, dataset: Dataset, episodes: int, device: torch.device) -> Measured:
     """Measure a model folder for its report card."""
     method, bank = load_model(model, device), ImageBank(dataset.pack.images, device)
-    mode = method.batch_norm_modes[0]
+    mode, compute = method.batch_norm_modes[0], compute_of(model, device)
     shapes = dataset.fixed_shapes("test")
     shots = [shape for shot in SHOTS if (shape := _of_shot(dataset, shot)) is not None]
     with report_progress("measuring for the report", len(shapes) + len(shots)) as reporter:
@@ -69,13 +69,13 @@ def measure(model: Path, dataset: Dataset, episodes: int, device: torch.device) 
         answers: dict[str, tuple[EpisodeIndices, EpisodePredictions]] = {}
         for shape in shapes:
             drawn = dataset.fixed_episodes("test", shape, episodes)
-            answers[shape.task] = (drawn, predict_episodes(method, bank, drawn, mode))
+            answers[shape.task] = (drawn, predict_episodes(method, bank, drawn, mode, compute))
             grid[shape.task] = score(answers[shape.task][1].accuracy)
             reporter(len(grid), f"{shape.task} {grid[shape.task]}")
         learning = []
         for shape in shots:
             drawn = EpisodeSampler(dataset.class_table("test"), shape, 0, "report").sample(0, episodes)
-            learning.append((shape.shot, score(predict_episodes(method, bank, drawn, mode).accuracy)))
+            learning.append((shape.shot, score(predict_episodes(method, bank, drawn, mode, compute).accuracy)))
             reporter(len(grid) + len(learning), f"{shape.task} {learning[-1][1]}")
     drawn, given = answers[shapes[0].task]
     costs = costs_of(model, given, dataset, shapes[0], device)

@@ -17,13 +17,13 @@ from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
 from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageError
 from fewshot.evaluation.predictions import predict_episodes
 from fewshot.evaluation.stats import score
-from fewshot.methods import build_method
 from fewshot.methods.base import Method
+from fewshot.methods.build import build_method
 from fewshot.model import save_model
 from fewshot.randomness import torch_seed
-from fewshot.settings.methods import InnerLoopSettings
+from fewshot.settings.plugins import plugin_sources
 from fewshot.settings.schema import Settings, TrainSettings
-from fewshot.system.device import pick_device, pick_precision, prepare_cpu
+from fewshot.system.device import Compute, prepare_cpu
 from fewshot.system.files import read_json, sha256_file, sha256_json, write_json
 from fewshot.system.progress import Reporter, report_progress
 from fewshot.system.signals import stop_requests
@@ -73,9 +73,9 @@ def train(settings: Settings, dataset: Dataset, folder: Path, on_metrics: OnMetr
     if (finished := _finished(folder, run)) is not None:
         return finished
     write_json(folder / "run.json", reads)  # a folder that can't be written is found now, not at the first checkpoint
-    prepare_cpu(settings.threads)
-    device = pick_device(settings.device)
-    trainer = _Trainer(settings, dataset, folder, device, run, on_metrics)
+    compute = Compute.pick(settings.device, settings.train.precision, settings.threads)
+    prepare_cpu(compute.threads)
+    trainer = _Trainer(settings, dataset, folder, compute, run, on_metrics)
     with stop_requests() as stop, report_progress("meta-training", settings.train.steps) as reporter:
         trainer.run(stop, reporter)
     return trainer.finish()
@@ -104,20 +104,19 @@ class _Trainer:
         settings: Settings,
         dataset: Dataset,
         folder: Path,
-        device: torch.device,
+        compute: Compute,
         run: str,
         on_metrics: OnMetrics | None,
     ) -> None:
         self.settings, self.options, self.dataset, self.folder = settings, settings.train, dataset, folder
         self.on_metrics = on_metrics
-        self.device = device
-        self.bank = ImageBank(dataset.pack.images, device)
+        self.compute = compute
+        self.bank = ImageBank(dataset.pack.images, compute.device)
         self.source = EpisodeSampler(dataset.class_table("train"), self.options.episode, settings.seed, "train")
         self.validation = dataset.fixed_episodes("val", self.options.validation, self.options.validation_episodes)
         classes = len(dataset.class_table("train"))
-        self.method = build_method(settings, self.bank.image_shape, classes).to(device)
-        self.method.precision = pick_precision(self.options.precision, device)
-        self.step = OuterStep(self.method, self.options)
+        self.method = build_method(settings, self.bank.image_shape, classes).to(compute.device)
+        self.step = OuterStep(self.method, self.options, compute)
         resumed = load_checkpoint(folder, run, self.method, self.step.optimizer)
         self.progress, self.best = resumed if resumed else (TrainingState(run), _copy(self.method))
 
@@ -135,7 +134,7 @@ class _Trainer:
             validates = step % options.validate_every == 0 or step == options.steps
             logs = validates or step % LOG_EVERY == 0
             saves = validates or step % options.checkpoint_every == 0 or stop.is_set()
-            if logs or saves or self.device.type == "cpu":
+            if logs or saves or self.compute.device.type == "cpu":
                 self._check_finite(done, rate)
             elapsed = time.monotonic() - began
             progress.seconds = seconds_before + elapsed
@@ -156,7 +155,9 @@ class _Trainer:
             "digest": self.dataset.digest,
             "classes": list(self.dataset.class_names("train")),
         }
-        digest = save_model(self.folder / "model", self.best, self.settings, self.bank.image_shape, data)
+        digest = save_model(
+            self.folder / "model", self.best, self.settings, self.bank.image_shape, data, plugin_sources(self.settings)
+        )
         write_json(self.folder / "history.json", {"points": progress.points})
         result = TrainResult(
             model=self.folder / "model",
@@ -167,8 +168,8 @@ class _Trainer:
             best_val_accuracy=progress.best_accuracy,
             best_val_ci95=progress.best_ci95,
             seconds=progress.seconds,
-            device=str(self.device),
-            precision=str(self.method.precision).removeprefix("torch."),
+            device=str(self.compute.device),
+            precision=str(self.compute.precision).removeprefix("torch."),
         )
         values = {key: value for key, value in asdict(result).items() if not isinstance(value, Path)}
         write_json(self.folder / "result.json", {"run": progress.run, **values})
@@ -180,7 +181,7 @@ class _Trainer:
     def _validate(self) -> dict[str, float]:
         self._update_statistics()
         mode = self.method.batch_norm_modes[0]
-        now = score(predict_episodes(self.method, self.bank, self.validation, mode).accuracy)
+        now = score(predict_episodes(self.method, self.bank, self.validation, mode, self.compute).accuracy)
         progress = self.progress
         if now.accuracy > progress.best_accuracy:
             progress.best_step, progress.best_accuracy, progress.best_ci95 = (
@@ -198,7 +199,7 @@ class _Trainer:
         """Show the method training images, the same ones each time."""
         batch = self.bank.batch(self.source.sample(0, math.ceil(STATISTICS_IMAGES / self.options.episode.images)))
         self.method.eval()
-        with torch.no_grad(), self.method.autocast():
+        with torch.no_grad(), self.compute.autocast():
             self.method.update_statistics(batch.together.flatten(0, 2)[:STATISTICS_IMAGES])
 
     def _log(
@@ -220,8 +221,8 @@ class _Trainer:
         """A loss or gradient that is not finite ends the run before a checkpoint can hold what it does."""
         if math.isfinite(float(done.loss)) and math.isfinite(float(done.gradient_norm)):
             return
-        method = self.settings.method
-        inner = f", inner learning rate {method.inner_learning_rate:g}" if isinstance(method, InnerLoopSettings) else ""
+        rate_of_method = getattr(self.settings.method, "inner_learning_rate", None)
+        inner = f", inner learning rate {rate_of_method:g}" if rate_of_method else ""
         raise TrainingError(
             f"the loss is {float(done.loss):g} and its gradient's norm {float(done.gradient_norm):g} at step "
             f"{self.progress.step} (learning rate {rate:.2g}{inner}); lower train.learning_rate or "

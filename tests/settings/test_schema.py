@@ -3,8 +3,8 @@
 import pytest
 
 from fewshot.errors import UsageError
+from fewshot.methods.inner_loop_settings import InnerLoopSettings
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.settings.methods import MAMLSettings
 from fewshot.settings.presets import load_settings, preset_names, preset_summary
 from fewshot.settings.schema import Settings, setting_names, settings_from
 
@@ -51,7 +51,7 @@ def test_overrides_reach_every_kind_of_value() -> None:
     )  # fmt: skip
     assert settings.train.steps == 7
     assert settings.train.episode == EpisodeShape(7, 2, 3)
-    assert settings.method == MAMLSettings(inner_steps=4)
+    assert settings.method == InnerLoopSettings(name="maml", inner_steps=4)
     assert settings.evaluate.shapes == (EpisodeShape(5, 1, 15), EpisodeShape(20, 5, 15))
     assert settings.model_name == "mine"
     assert settings.train.learning_rate == 1e-4

@@ -52,7 +52,7 @@ def main() -> None:
     """Train, choose the rates, test, compare, write."""
     home, learned = find_home(), load_settings(PRESET, [f"train.steps={STEPS}"])
     prepare_cpu(learned.threads)
-    dataset = open_dataset(home.data, learned.data.dataset, learned.data.split)
+    dataset = open_dataset(home.data, learned.data.dataset, learned.data.split_scheme)
     bank = ImageBank(dataset.pack.images, pick_device(learned.device))
     by_hand = {rate: _by_hand(learned, rate) for rate in RATES}
 

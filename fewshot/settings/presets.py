@@ -5,6 +5,7 @@ from importlib import resources
 from typing import Any
 
 from fewshot.errors import UsageError, unknown
+from fewshot.migrations import RENAMED_METHODS, RENAMED_PRESETS, RENAMED_SETTINGS, migrate_settings
 from fewshot.settings.schema import Settings, setting_names, settings_from
 
 DEFAULT_PRESET = "glyphs-protonet-5w1s"
@@ -24,7 +25,7 @@ def preset_summary(name: str) -> str:
 
 def load_settings(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -> Settings:
     """A preset with `overrides` such as "train.steps=2000". A wrong name or value raises UsageError."""
-    values = tomllib.loads(_preset_text(preset))
+    values = migrate_settings(tomllib.loads(_preset_text(RENAMED_PRESETS.get(preset, preset))))
     for override in overrides or []:
         _apply(values, override)
     return settings_from(values)
@@ -44,6 +45,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals:
         raise UsageError(f"'{override}' is not of the form setting=value, for example train.steps=2000")
+    name = RENAMED_SETTINGS.get(name, name)
+    if name == "method.name":
+        text = RENAMED_METHODS.get(text, text)
     if name not in setting_names():
         raise unknown("setting", name, setting_names())
     *parents, last = name.split(".")

@@ -24,7 +24,7 @@ class DataSettings(Immutable):
     """Which images, and which of their classes are for training."""
 
     dataset: str = Field("glyphs", description="name of a dataset; `fewshot data list` shows them")
-    split: str = Field("", description="name of a split of the dataset; empty: its default")
+    split_scheme: str = Field("", description="name of a split scheme of the dataset; empty: its default")
 
     @model_validator(mode="before")
     @classmethod
@@ -32,10 +32,10 @@ class DataSettings(Immutable):
         dataset = values.get("dataset", "glyphs")
         if dataset not in SCHEMES:
             raise unknown("dataset", dataset, SCHEMES)
-        split = values.get("split") or SCHEMES[dataset][0]
-        if split not in SCHEMES[dataset]:
-            raise unknown(f"split scheme of {dataset}", split, SCHEMES[dataset])
-        return {**values, "dataset": dataset, "split": split}
+        scheme = values.get("split_scheme") or SCHEMES[dataset][0]
+        if scheme not in SCHEMES[dataset]:
+            raise unknown(f"split scheme of {dataset}", scheme, SCHEMES[dataset])
+        return {**values, "dataset": dataset, "split_scheme": scheme}
 
 
 class Conv4Settings(Immutable):

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+from dataclasses import dataclass
 
 import torch
 
@@ -10,6 +11,27 @@ from fewshot.errors import UsageError
 
 # From glibc's malloc.h: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and in which number format a method computes: an argument, never an attribute of the method."""
+
+    device: torch.device
+    precision: torch.dtype = torch.float32
+    """The format of convolutions and matrix products."""
+    threads: int = 0
+    """CPU threads; 0: one for each core that this process may use."""
+
+    @classmethod
+    def pick(cls, device: str = "auto", precision: str = "auto", threads: int = 0) -> "Compute":
+        """From the settings `device`, `train.precision` and `threads`. UsageError when the device is not there."""
+        chosen = pick_device(device)
+        return cls(chosen, pick_precision(precision, chosen), threads)
+
+    def autocast(self) -> torch.autocast:
+        """The context in which a method's functions are called."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
 
 def pick_device(name: str) -> torch.device:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fewshot.data.dataset import Dataset
     from fewshot.evaluation.evaluate import Evaluation
-    from fewshot.training.loop import TrainResult
+    from fewshot.training.result import TrainResult
 
 EVALUATED = "fewshot.evaluation"
 """Tag of a run: the cache key of the evaluation that it holds."""

@@ -32,7 +32,7 @@ def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Train
 def test_score_is_the_mean_of_the_kept_per_episode_accuracies(
     dataset: Dataset, trained: TrainResult, tmp_path: Path
 ) -> None:
-    found = evaluate(trained.model, dataset, toy_settings(), tmp_path)
+    found = evaluate(load_model(trained.model, "cpu"), dataset, toy_settings().evaluate, tmp_path)
     kept = load_file(found.per_episode)
     accuracies = kept["glyphs/3w1s/accuracy"]
     assert len(accuracies) == found.results["glyphs/3w1s"].episodes == 40
@@ -43,7 +43,7 @@ def test_score_is_the_mean_of_the_kept_per_episode_accuracies(
 
 
 def test_confusion_counts_every_query_once(dataset: Dataset, trained: TrainResult, tmp_path: Path) -> None:
-    found = evaluate(trained.model, dataset, toy_settings(), tmp_path)
+    found = evaluate(load_model(trained.model, "cpu"), dataset, toy_settings().evaluate, tmp_path)
     confusion = found.confusion["glyphs/3w1s"]
     counts = np.array(confusion.counts)
     assert confusion.names == dataset.class_names("test")
@@ -54,7 +54,7 @@ def test_confusion_counts_every_query_once(dataset: Dataset, trained: TrainResul
 def test_maml_is_measured_both_ways_on_the_same_weights(dataset: Dataset, tmp_path: Path) -> None:
     settings = settings_from(TOY | {"method": {"name": "maml"}})
     model = train(settings, dataset, tmp_path / "model").model
-    found = evaluate(model, dataset, settings, tmp_path)
+    found = evaluate(load_model(model), dataset, settings.evaluate, tmp_path)
     assert set(found.results) == {"glyphs/3w1s", "glyphs/3w1s transductive"}
     assert found.results["glyphs/3w1s"] != found.results["glyphs/3w1s transductive"]
 
@@ -62,7 +62,7 @@ def test_maml_is_measured_both_ways_on_the_same_weights(dataset: Dataset, tmp_pa
 def test_answers_do_not_depend_on_how_many_episodes_go_together(
     dataset: Dataset, trained: TrainResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = load_model(trained.model, torch.device("cpu"))
+    method = load_model(trained.model, "cpu").method
     bank = ImageBank(dataset.pack.images, torch.device("cpu"))
     drawn = dataset.fixed_episodes("test", toy_settings().evaluate.shapes[0], 40)
     together = predict_episodes(method, bank, drawn, "inductive").accuracy
@@ -71,7 +71,7 @@ def test_answers_do_not_depend_on_how_many_episodes_go_together(
 
 
 def test_embedding_each_image_once_gives_the_same_answers(dataset: Dataset, trained: TrainResult) -> None:
-    method = load_model(trained.model, torch.device("cpu"))
+    method = load_model(trained.model, "cpu").method
     method.precision = torch.float32
     bank = ImageBank(dataset.pack.images, torch.device("cpu"))
     drawn = dataset.fixed_episodes("test", toy_settings().evaluate.shapes[0], 40)
@@ -83,17 +83,17 @@ def test_embedding_each_image_once_gives_the_same_answers(dataset: Dataset, trai
 def test_a_shape_that_was_not_frozen_is_named(dataset: Dataset, trained: TrainResult, tmp_path: Path) -> None:
     settings = settings_from(TOY | {"evaluate": {"shapes": ["4w1s2q"], "episodes": 40}})
     with pytest.raises(DataError, match=r"no fixed episodes test/4w1s2q; it has: .*test/3w1s4q"):
-        evaluate(trained.model, dataset, settings, tmp_path)
+        evaluate(load_model(trained.model), dataset, settings.evaluate, tmp_path)
 
 
 def test_images_of_another_size_are_refused(trained: TrainResult, tmp_path: Path) -> None:
     other = toy_dataset(tmp_path / "data", size=20)
     with pytest.raises(DataError, match=r"trained on images of \(channel, height, width\) = \(1, 16, 16\)"):
-        evaluate(trained.model, other, toy_settings(), tmp_path)
+        evaluate(load_model(trained.model), other, toy_settings().evaluate, tmp_path)
 
 
 def test_damaged_frozen_episodes_are_named(trained: TrainResult, tmp_path: Path) -> None:
     own = toy_dataset(tmp_path / "data")
     own.episodes.write_bytes(own.episodes.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(DamagedFileError, match=r"scripts-episodes\.safetensors is missing or damaged"):
-        evaluate(trained.model, own, toy_settings(), tmp_path)
+        evaluate(load_model(trained.model), own, toy_settings().evaluate, tmp_path)

@@ -23,7 +23,7 @@ def test_every_preset_is_valid_and_says_what_it_does(name: str) -> None:
         ("train.steps", "'train.steps' is not of the form setting=value"),
         ("train.steps=0", "setting train.steps = 0: input should be greater than or equal to 1"),
         ("data.dataset=omniglit", "unknown dataset 'omniglit'; did you mean 'omniglot'?"),
-        ("data.split=vinyals", "unknown split scheme of glyphs 'vinyals'; choose one of: scripts"),
+        ("data.split_scheme=vinyals", "unknown split scheme of glyphs 'vinyals'; choose one of: scripts"),
         ("evaluate.also=['digit']", "unknown dataset 'digit'; did you mean 'digits'?"),
         ("evaluate.also=[digits]", 'setting evaluate.also = \'[digits]\': a list is written ["a", "b"]'),
         ("method.name=mamml", "unknown method 'mamml'; did you mean 'maml'?"),
@@ -58,7 +58,7 @@ def test_overrides_reach_every_kind_of_value() -> None:
 
 
 def test_changing_the_dataset_changes_its_split() -> None:
-    assert load_settings(overrides=["data.dataset=omniglot"]).data.split == "vinyals"
+    assert load_settings(overrides=["data.dataset=omniglot"]).data.split_scheme == "vinyals"
 
 
 def test_names_say_dataset_method_way_and_shot() -> None:

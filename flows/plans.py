@@ -145,7 +145,7 @@ def _is_whole(home: Home, record: Record) -> bool:
         opened = open_dataset(home.data, record["dataset"], record["split"])
     except DataError:
         return False
-    return opened.digest == record["digest"] and _is(opened.episodes, record["episodes_digest"])
+    return opened.digest == record["digest"] and _is(Path(str(opened.episodes)), record["episodes_digest"])
 
 
 def _is(path: Path, digest: str) -> bool:

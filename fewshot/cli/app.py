@@ -175,10 +175,10 @@ def leaderboard(
 @app.command(epilog="Example: fewshot presets")
 def presets() -> None:
     """List the presets with what each one trains, and its measured accuracy and time."""
-    from fewshot.settings.presets import preset_names, preset_summary
+    from fewshot.settings.presets import list_presets, preset_summary
 
     table = make_table("preset", "what it is")
-    for name in preset_names():
+    for name in list_presets():
         table.add_row(name, preset_summary(name).replace("\n", " "))
     console = make_console()
     console.print(table)

@@ -11,7 +11,7 @@ from fewshot.settings.schema import Settings, setting_names, settings_from
 DEFAULT_PRESET = "glyphs-protonet-5w1s"
 
 
-def preset_names() -> list[str]:
+def list_presets() -> list[str]:
     """The names of the presets that come with the package."""
     return sorted(file.name.removesuffix(".toml") for file in _presets() if file.name.endswith(".toml"))
 
@@ -36,8 +36,8 @@ def _presets() -> Any:
 
 
 def _preset_text(name: str) -> str:
-    if name not in preset_names():
-        raise unknown("preset", name, preset_names())
+    if name not in list_presets():
+        raise unknown("preset", name, list_presets())
     return resources.files("fewshot.settings").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
 
 

@@ -5,11 +5,11 @@ import pytest
 from fewshot.errors import UsageError
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.methods import MAMLSettings
-from fewshot.settings.presets import load_settings, preset_names, preset_summary
+from fewshot.settings.presets import list_presets, load_settings, preset_summary
 from fewshot.settings.schema import Settings, setting_names, settings_from
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", list_presets())
 def test_every_preset_is_valid_and_says_what_it_does(name: str) -> None:
     settings = load_settings(name)
     assert settings_from(settings.plain()) == settings

@@ -14,6 +14,7 @@ from filelock import FileLock
 from fewshot.data.dataset import Dataset
 from fewshot.errors import RegistryError
 from fewshot.evaluation.costs import costs_of
+from fewshot.migrations import migrate_numbers
 from fewshot.model import load_model
 from fewshot.project.paths import Home
 from fewshot.promotion.gate import GateResult, decide
@@ -145,7 +146,7 @@ def promotion_record_in(tags: dict[str, str]) -> PromotionRecord | None:
     """What was decided on the version that bears these tags; None if it was not judged."""
     if VERDICT not in tags:
         return None
-    values = json.loads(tags[VERDICT])
+    values = migrate_numbers(json.loads(tags[VERDICT]))
     return PromotionRecord(**values | {"left_out": tuple(values["left_out"])})
 
 

@@ -9,9 +9,9 @@ from fewshot.data.episode_sampler import ClassTable, EpisodeIndices, EpisodeSamp
 from fewshot.data.fixed_episodes import fixed_shapes, read_fixed_episodes
 from fewshot.data.pack import Pack, open_pack
 from fewshot.data.splits import SPLITS, SplitScheme, class_table, episodes_path, read_scheme, scheme_path, unrotated
-from fewshot.errors import DamagedFileError, DataError, unknown
+from fewshot.errors import DamagedFileError, DataError
+from fewshot.settings.datasets import check_scheme
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.settings.schema import SCHEMES
 from fewshot.system.files import sha256_json
 
 if TYPE_CHECKING:
@@ -100,11 +100,7 @@ def open_dataset(data_dir: Path, dataset: str, scheme: str = "") -> Dataset:
 
     Raises UsageError for an unknown name, DataError if it is not prepared, DamagedFileError if a file was changed.
     """
-    if dataset not in SCHEMES:
-        raise unknown("dataset", dataset, SCHEMES)
-    scheme = scheme or SCHEMES[dataset][0]
-    if scheme not in SCHEMES[dataset]:
-        raise unknown(f"split scheme of {dataset}", scheme, SCHEMES[dataset])
+    scheme = check_scheme(dataset, scheme)
     folder = data_dir / dataset
     pack_folder, scheme_file = folder / "pack", scheme_path(data_dir, dataset, scheme)
     if not pack_folder.is_dir() or not scheme_file.exists():

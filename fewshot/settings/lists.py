@@ -1,7 +1,8 @@
 """The names that settings take."""
 
+from fewshot.settings.datasets import dataset_names
 from fewshot.settings.methods import METHODS
-from fewshot.settings.schema import BACKBONES, SCHEMES
+from fewshot.settings.schema import BACKBONES
 
 
 def list_methods() -> tuple[str, ...]:
@@ -16,4 +17,4 @@ def list_backbones() -> tuple[str, ...]:
 
 def list_datasets() -> tuple[str, ...]:
     """The datasets that `data.dataset` takes."""
-    return tuple(SCHEMES)
+    return dataset_names()

@@ -5,17 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
 
 from fewshot.errors import UsageError, unknown
+from fewshot.settings.datasets import check_scheme
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.methods import METHODS, Immutable, MethodSettings, ProtoNetSettings
-
-SCHEMES: dict[str, tuple[str, ...]] = {
-    "glyphs": ("scripts",),
-    "digits": ("all",),
-    "omniglot": ("vinyals", "background"),
-    "folder": ("hash",),
-}
-"""The splits of each dataset; the first is the default."""
-
 
 Shape = Annotated[EpisodeShape, BeforeValidator(EpisodeShape.parse), PlainSerializer(str)]
 
@@ -30,11 +22,7 @@ class DataSettings(Immutable):
     @classmethod
     def _known(cls, values: Any) -> Any:
         dataset = values.get("dataset", "glyphs")
-        if dataset not in SCHEMES:
-            raise unknown("dataset", dataset, SCHEMES)
-        scheme = values.get("split_scheme") or SCHEMES[dataset][0]
-        if scheme not in SCHEMES[dataset]:
-            raise unknown(f"split scheme of {dataset}", scheme, SCHEMES[dataset])
+        scheme = check_scheme(dataset, values.get("split_scheme", ""))
         return {**values, "dataset": dataset, "split_scheme": scheme}
 
 
@@ -107,8 +95,7 @@ class EvaluateSettings(Immutable):
     @model_validator(mode="after")
     def _known(self) -> "EvaluateSettings":
         for name in self.also:
-            if name not in SCHEMES:
-                raise unknown("dataset", name, SCHEMES)
+            check_scheme(name)
         return self
 
 

@@ -53,18 +53,19 @@ def main() -> None:
     home, learned = find_home(), load_settings(PRESET, [f"train.steps={STEPS}"])
     compute = Compute.pick(learned.device, learned.train.precision, learned.threads)
     prepare_cpu(compute.threads)
-    dataset = open_dataset(home.data, learned.data.dataset, learned.data.split)
+    dataset = open_dataset(home.data, learned.data.dataset, learned.data.split_scheme)
     bank = ImageBank(dataset.pack.images, compute.device)
     by_hand = {rate: _by_hand(learned, rate) for rate in RATES}
 
     def trained(settings: Settings, name: str) -> Method:
-        return load_model(train(settings, dataset, home.state / "learned_optimizer" / name).model, bank.device)
+        return load_model(
+            train(settings, dataset, home.state / "learned_optimizer" / name).model, learned.device
+        ).method
 
     optimizer = trained(learned, "learned")
     ours = _measured(optimizer, bank, dataset, compute, "test", 600)
-    own = _compared(
-        ours, {rate: trained(one, f"rate {rate:g}") for rate, one in by_hand.items()}, bank, dataset, compute
-    )
+    descents = {rate: trained(one, f"rate {rate:g}") for rate, one in by_hand.items()}
+    own = _compared(ours, descents, bank, dataset, compute)
     rate = own["5w1s inductive accuracy"]["rate"]
     longer = trained(_by_hand(load_settings(PRESET, [f"train.steps={AS_LONG}"]), rate), f"rate {rate:g} as long")
     found: dict[str, Any] = {
@@ -96,9 +97,8 @@ def _compared(
     for key in ours:
         sign = 1 if key.endswith("accuracy") else -1
         best[key] = max(descents, key=lambda rate: sign * validated[rate][key].mean())
-    tested = {
-        rate: _measured(descents[rate], bank, dataset, compute, "test", 600) for rate in sorted(set(best.values()))
-    }
+    rates = sorted(set(best.values()))
+    tested = {rate: _measured(descents[rate], bank, dataset, compute, "test", 600) for rate in rates}
     found = {}
     for key, values in ours.items():
         rate = best[key]

@@ -38,7 +38,7 @@ def main() -> None:
         accuracy = {}
         for precision in FORMATS:
             settings = load_settings(PRESET, [f"seed={seed}", f"train.precision={precision}"])
-            dataset = open_dataset(home.data, settings.data.dataset, settings.data.split)
+            dataset = open_dataset(home.data, settings.data.dataset, settings.data.split_scheme)
             folder = home.state / "precision" / f"{precision}-{seed}"
             trained = train(settings, dataset, folder)
             tested = evaluate(trained.model, dataset, settings, folder)

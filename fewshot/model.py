@@ -1,75 +1,169 @@
-"""A meta-trained model as a folder: `weights.safetensors` and `model.json`, nothing that runs code when it is read."""
+"""A meta-trained model: its method with the learned weights, and all that it was made from.
 
+On disk it is a folder of two files, `weights.safetensors` and `model.json`, nothing that runs code when it is read.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float32
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from fewshot.errors import DamagedFileError
-from fewshot.methods.base import Method
+from fewshot.errors import DamagedFileError, UsageError
+from fewshot.methods.base import Head, Method
 from fewshot.methods.build import build_method
+from fewshot.migrations import FORMAT, format_of, migrate_description
 from fewshot.settings.plugins import warn_of_changed_sources
 from fewshot.settings.schema import Settings, settings_from
-from fewshot.system.device import Compute, pick_precision
+from fewshot.system.device import Compute, keep_freed_memory
 from fewshot.system.files import read_json, sha256_file, write_bytes, write_json
 
 REMEDY = "delete the folder and train again"
 
+ImageArray = np.ndarray
+"""uint8 [image, channel, height, width]; checked when it comes in, because it is a user's."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The data that a model was trained on."""
+
+    dataset: str
+    split_scheme: str
+    digest: str
+    """`Dataset.digest`."""
+    classes: tuple[str, ...]
+    """Names of the training classes."""
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """The content of `model.json`."""
+
+    weights_sha256: str
+    image_shape: tuple[int, int, int]
+    """(channel, height, width) of the images."""
+    settings_values: dict[str, Any]
+    """All settings as plain values, with the names of this release."""
+    data: TrainingData
+    sources: dict[str, str]
+    """Reference of a method or backbone from outside the package -> SHA-256 of its source file."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the whole run. UsageError where a method or backbone from outside is not there."""
+        return settings_from(self.settings_values)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded model, checked once. Several threads may use one at the same time."""
+
+    method: Method
+    """In evaluation mode, on the device of `compute`."""
+    description: ModelDescription
+    compute: Compute
+    size_bytes: int = 0
+    """Of the weights file."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channel, height, width) of the images that it takes."""
+        return self.description.image_shape
+
+    @contextmanager
+    def computing(self) -> Iterator[Method]:
+        """The method, in the context that its functions are called in: no gradients, this model's number format."""
+        with torch.no_grad(), self.compute.autocast():
+            yield self.method
+
+    def fit(self, support: Sequence[ImageArray], names: Sequence[str] = ()) -> Head:
+        """Learn one task from one or more images of each class. Nothing of the model changes.
+
+        Raises UsageError, which calls a class by its name in `names`, for images that do not fit.
+        """
+        named = names or [str(place) for place in range(len(support))]
+        tensors = [self._tensor(images, f"support images of class '{name}'") for images, name in
+                   zip(support, named, strict=True)]  # fmt: skip
+        with self.computing() as method:
+            return method.fit(tensors)
+
+    def predict_proba(self, head: Head, query: ImageArray) -> Float32[np.ndarray, "image way"]:
+        """The probability of each class of a learned task for each image."""
+        with self.computing() as method:
+            logits = method.predict(head, self._tensor(query, "query images"))
+        return np.asarray(logits.softmax(-1).cpu().numpy())
+
+    def _tensor(self, images: ImageArray, what: str) -> Tensor:
+        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape or not len(images):
+            raise UsageError(
+                f"{what}: {images.dtype} {images.shape}, but the model takes uint8 [image, channel, height, width] "
+                f"with one or more images of {self.image_shape}"
+            )
+        return torch.from_numpy(np.array(images)).to(self.compute.device).float() / 255
+
 
 def save_model(
     folder: Path,
-    weights: dict[str, Tensor],
+    weights: Mapping[str, Tensor],
     settings: Settings,
     image_shape: tuple[int, int, int],
-    data: dict[str, Any],
-    sources: dict[str, str] | None = None,
+    data: TrainingData,
+    sources: Mapping[str, str] | None = None,
 ) -> str:
-    """Write a model folder; returns the SHA-256 of the weights file.
-
-    `data` describes the training data; `sources` is what `plugin_sources` returns.
-    """
+    """Write a model folder; returns the SHA-256 of the weights file."""
     write_bytes(folder / "weights.safetensors", save({name: plain(tensor) for name, tensor in weights.items()}))
     digest = sha256_file(folder / "weights.safetensors")
     description = {
+        "format": FORMAT,
         "weights_sha256": digest,
         "image_shape": list(image_shape),
         "settings": settings.plain(),
-        "data": data,
-        "sources": sources or {},
+        "data": {**vars(data), "classes": list(data.classes)},
+        "sources": dict(sources or {}),
     }
     write_json(folder / "model.json", description)
     return digest
 
 
-def describe_model(folder: Path) -> dict[str, Any]:
-    """What `model.json` says: "weights_sha256", "image_shape", "settings" and "data"."""
-    return read_json(folder / "model.json", REMEDY)
+def describe_model(folder: Path) -> ModelDescription:
+    """Read `model.json`, of this or an earlier format. A missing or damaged file raises DamagedFileError."""
+    file = folder / "model.json"
+    stored = read_json(file, REMEDY)
+    format_of(stored, file)
+    values = migrate_description(stored)
+    data = values["data"] | {"classes": tuple(values["data"]["classes"])}
+    return ModelDescription(
+        values["weights_sha256"], tuple(values["image_shape"]), values["settings"], TrainingData(**data),
+        values["sources"],
+    )  # fmt: skip
 
 
-def load_model(folder: Path, device: torch.device) -> Method:
-    """The method of a model folder, in evaluation mode. A missing or damaged file raises DamagedFileError."""
+def load_model(folder: Path, device: str = "auto") -> Model:
+    """Load a model folder and check it by its digest. A missing or damaged file raises DamagedFileError."""
     description = describe_model(folder)
     path = folder / "weights.safetensors"
-    if not path.exists() or sha256_file(path) != description["weights_sha256"]:
+    if not path.exists() or sha256_file(path) != description.weights_sha256:
         raise DamagedFileError(f"{path} is missing or damaged (its digest differs from model.json); {REMEDY}")
-    settings = settings_from(description["settings"])
-    warn_of_changed_sources(description.get("sources", {}), settings)
-    settings = settings.model_copy(update={"backbone": settings.backbone.without_download()})
-    method = build_method(settings, tuple(description["image_shape"]), len(description["data"]["classes"]))
+    keep_freed_memory()
+    settings = description.settings
+    compute = Compute.pick(device, settings.train.precision, settings.threads)
+    warn_of_changed_sources(description.sources, settings)
+    without_download = settings.model_copy(update={"backbone": settings.backbone.without_download()})
+    method = build_method(without_download, description.image_shape, len(description.data.classes))
+    content = path.read_bytes()
     try:
-        method.load_state_dict(load(path.read_bytes()))
+        method.load_state_dict(load(content))
     except (SafetensorError, RuntimeError) as error:
         raise DamagedFileError(f"{path} does not fit its model.json ({error}); {REMEDY}") from None
-    return method.to(device).eval()
-
-
-def compute_of(folder: Path, device: torch.device) -> Compute:
-    """The context in which the method of a model folder is used: the number format of its training."""
-    train = describe_model(folder)["settings"]["train"]
-    return Compute(device, pick_precision(train["precision"], device))
+    return Model(method.to(compute.device).eval(), description, compute, len(content))
 
 
 def plain(tensor: Tensor) -> Tensor:

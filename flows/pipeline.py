@@ -64,16 +64,19 @@ def prepare_data(plan: Plan, dataset: str, split: str) -> Record:
 def meta_train(plan: Plan, settings: dict[str, Any], data: Record) -> Record:
     """Meta-train, or find the finished training in its folder, and log a run of it."""
     from fewshot.data.dataset import open_dataset
+    from fewshot.training.identity import training_identity
     from fewshot.training.loop import train
     from flows.records import training_record
 
     home, chosen = find_home(), settings_from(settings)
     dataset = open_dataset(home.data, data["dataset"], data["split"])
-    run_id = tracking.open_run(home, chosen, lineage(home, dataset.digest, flow_run.id or "none", data["md5"]))
+    identity = training_identity(chosen, dataset)
+    origin = lineage(home, dataset.digest, identity.code_key, flow_run.id or "none", data["md5"])
+    run_id = tracking.open_run(home, chosen, origin)
     with tracking.working(home, run_id) as curve:
         result = train(chosen, dataset, home.training(plan.key), curve.add)
         tracking.log_training(home, run_id, curve, result, dataset)
-    return training_record(home, plan, run_id, result, dataset.digest)
+    return training_record(home, plan, run_id, result, dataset.digest, identity.code_key)
 
 
 @task(
@@ -100,7 +103,7 @@ def register_model(plan: Plan, settings: dict[str, Any], training: Record, evalu
 
     home, chosen = find_home(), settings_from(settings)
     md5 = dvc.dvc_lock(home, chosen.data.dataset)
-    origin = lineage(home, training["data_digest"], flow_run.id or "none", md5)
+    origin = lineage(home, training["data_digest"], training["code_key"], flow_run.id or "none", md5)
     return {"key": plan.key, **register(home, chosen, training, evaluation, origin)}
 
 

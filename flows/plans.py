@@ -5,27 +5,24 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.errors import DataError
+from fewshot.migrations import FORMAT, format_of, migrate_numbers
 from fewshot.project.fingerprints import code_hashes, pick, requirements_hash
 from fewshot.project.paths import Home
 from fewshot.settings.schema import Settings
 from fewshot.system.files import read_json, sha256_file, sha256_json, write_json
 from fewshot.tracking.store import run_exists
 from fewshot.tracking.versions import is_registered
+from fewshot.training.identity import identity_of
 from flows.dvc.commands import dvc_lock
 
 Record = dict[str, Any]
 """What a step returns: ids, paths below the state folder with their digests, numbers. JSON only."""
 
-READS: dict[str, tuple[str, ...]] = {
-    "meta-train": ("seed", "device", "threads", "data", "backbone", "method", "train"),
-    "evaluate": ("evaluate", "device"),
-    "register": ("register",),
-}
-"""The settings that each step reads; others do not make it stale."""
+READS: dict[str, tuple[str, ...]] = {"evaluate": ("evaluate", "device"), "register": ("register",)}
+"""The settings that each step reads; others do not make it stale. Those of a training are in its identity."""
 
 ENTRIES: dict[str, tuple[str, ...]] = {
-    "prepare data": ("fewshot.data.splits",),
-    "meta-train": ("fewshot.training.loop",),
+    "prepare data": ("fewshot.data.dataset",),
     "evaluate": ("fewshot.evaluation.evaluate",),
     "register": ("fewshot.tracking.versions", "fewshot.tracking.pyfunc_model"),
 }
@@ -40,18 +37,18 @@ class Plan:
     label: str
     """For people: "prepare glyphs", "meta-train"."""
     ingredients: dict[str, Any]
-    """settings, data (dataset -> digest), upstream (step -> digest), code (module -> hash), lock."""
+    """settings, data (dataset -> digest), upstream (step -> digest), code (module -> hash), requirements, format."""
 
     @property
     def key(self) -> str:
-        """The name of the stored result, and of the step's folder."""
-        return f"{self.step.replace(' ', '-')}-{sha256_json([self.step, self.ingredients])[:32]}"
+        """The name of the stored result, and of the step's folder: that of a training is `TrainingIdentity.name`."""
+        return f"{self.step.replace(' ', '-')}-{sha256_json(self.ingredients)[:32]}"
 
 
 def datasets(settings: Settings) -> dict[str, str]:
     """The datasets that a run reads, each with its split; that of the training comes first."""
     main = settings.data
-    return {main.dataset: main.split} | {name: "" for name in settings.evaluate.also if name != main.dataset}
+    return {main.dataset: main.split_scheme} | {name: "" for name in settings.evaluate.also if name != main.dataset}
 
 
 def plan_data(home: Home, dataset: str, split: str) -> Plan:
@@ -61,8 +58,8 @@ def plan_data(home: Home, dataset: str, split: str) -> Plan:
 
 def plan_training(home: Home, settings: Settings, data: dict[str, Record]) -> Plan:
     """Meta-train on the training data."""
-    dataset = settings.data.dataset
-    return _plan(home, "meta-train", "meta-train", _read("meta-train", settings), _digests(data, dataset), {})
+    identity = identity_of(settings, _digests(data, settings.data.dataset))
+    return Plan("meta-train", "meta-train", identity.ingredients)
 
 
 def plan_evaluation(home: Home, settings: Settings, data: dict[str, Record], training: Record) -> Plan:
@@ -103,13 +100,17 @@ def remember(home: Home, preset: str, plan: Plan, record: Record) -> None:
     """Keep what a step was made of, for `fewshot why` to compare with."""
     steps = last_run(home, preset)
     steps[plan.label] = {"key": plan.key, "ingredients": plan.ingredients, "record": record}
-    write_json(_last_file(home, preset), {"steps": steps})
+    write_json(_last_file(home, preset), {"format": FORMAT, "steps": steps})
 
 
 def last_run(home: Home, preset: str) -> dict[str, Any]:
     """What `remember` kept of a preset's last run: label -> {"key", "ingredients", "record"}; empty if it never ran."""
     file = _last_file(home, preset)
-    return dict(read_json(file, "delete it")["steps"]) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    stored = read_json(file, "delete it")
+    format_of(stored, file)
+    return dict(migrate_numbers(stored["steps"]))
 
 
 def _last_file(home: Home, preset: str) -> Path:
@@ -122,8 +123,10 @@ def _plan(
     code: dict[str, str] = {}
     for entry in ENTRIES[step]:
         code |= code_hashes(entry)
-    lock = requirements_hash(home.project)
-    return Plan(step, label, {"settings": settings, "data": data, "upstream": upstream, "code": code, "lock": lock})
+    made_of = {"settings": settings, "data": data, "upstream": upstream, "code": code}
+    # The name of the step is an ingredient: two steps of equal ingredients have results of their own.
+    own = {"step": step, "requirements": requirements_hash(home.project), "format": FORMAT}
+    return Plan(step, label, made_of | own)
 
 
 def _read(step: str, settings: Settings) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def _is_whole(home: Home, record: Record) -> bool:
         opened = open_dataset(home.data, record["dataset"], record["split"])
     except DataError:
         return False
-    return opened.digest == record["digest"] and _is(opened.episodes, record["episodes_digest"])
+    return opened.digest == record["digest"] and _is(Path(str(opened.episodes)), record["episodes_digest"])
 
 
 def _is(path: Path, digest: str) -> bool:

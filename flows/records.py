@@ -6,30 +6,35 @@ from typing import Any
 from fewshot.data.dataset import Dataset
 from fewshot.errors import DamagedFileError
 from fewshot.evaluation.evaluate import Evaluation, evaluate, read_evaluation
+from fewshot.migrations import FORMAT
+from fewshot.model import load_model
 from fewshot.project.lineage import lineage
 from fewshot.project.paths import Home
 from fewshot.settings.schema import Settings
 from fewshot.system.files import read_json, sha256_file
 from fewshot.tracking import runs as tracking
-from fewshot.training.loop import TrainResult
+from fewshot.training.result import TrainResult
 from flows.plans import Plan, Record
 
 _PATHS = ("model", "history")
 
 
-def training_record(home: Home, plan: Plan, run_id: str, result: TrainResult, data_digest: str) -> Record:
+def training_record(
+    home: Home, plan: Plan, run_id: str, result: TrainResult, data_digest: str, code_key: str
+) -> Record:
     """The record of a training; paths are below the state folder."""
     values: dict[str, Any] = asdict(result)
     values |= {name: str(values[name].relative_to(home.state)) for name in _PATHS}
     files = (result.model / "model.json", result.model / "weights.safetensors", result.history)
-    return {"key": plan.key, "run_id": run_id, "data_digest": data_digest, **values, "files": _files(home, *files)}
+    origin = {"data_digest": data_digest, "code_key": code_key}
+    return {"format": FORMAT, "key": plan.key, "run_id": run_id, **origin, **values, "files": _files(home, *files)}
 
 
 def evaluation_record(home: Home, plan: Plan, run_id: str, evaluations: list[Evaluation]) -> Record:
     """The record of an evaluation: results of all datasets together, those of the training data first."""
     results = {name: asdict(result) for one in evaluations for name, result in one.results.items()}
     files = _files(home, *(file for one in evaluations for file in (one.file, one.per_episode)))
-    return {"key": plan.key, "run_id": run_id, "results": results, "files": files}
+    return {"format": FORMAT, "key": plan.key, "run_id": run_id, "results": results, "files": files}
 
 
 def run_to_evaluate(home: Home, settings: Settings, plan: Plan, training: Record, data: Dataset, flow: str) -> str:
@@ -37,7 +42,7 @@ def run_to_evaluate(home: Home, settings: Settings, plan: Plan, training: Record
     holds another evaluation already."""
     if not tracking.has_other_evaluation(home, training["run_id"], plan.key):
         return str(training["run_id"])
-    run_id = tracking.open_run(home, settings, lineage(home, data.digest, flow))
+    run_id = tracking.open_run(home, settings, lineage(home, data.digest, training["code_key"], flow))
     with tracking.working(home, run_id) as curve:
         tracking.log_training(home, run_id, curve, _training_result(home, training), data)
     return run_id
@@ -53,7 +58,8 @@ def evaluated(home: Home, settings: Settings, plan: Plan, training: Record, data
             return read_evaluation(file)
     except (DamagedFileError, FileNotFoundError):
         pass
-    return evaluate(home.state / training["model"], dataset, settings, folder)
+    model = load_model(home.state / training["model"], settings.device)
+    return evaluate(model, dataset, settings.evaluate, folder)
 
 
 def _training_result(home: Home, record: Record) -> TrainResult:

@@ -24,7 +24,7 @@ from flows.pipeline import RETRIED, pipeline
 def gate(settings: dict[str, Any], model: str, version: str) -> dict[str, Any]:
     """Compare the version with the champion on the gate's episodes, and promote it if it is better."""
     home, chosen = find_home(), settings_from(settings)
-    dataset = open_dataset(home.data, chosen.data.dataset, chosen.data.split)
+    dataset = open_dataset(home.data, chosen.data.dataset, chosen.data.split_scheme)
     record, is_new = decide_promotion(home, chosen, model, version, dataset)
     return {
         "outcome": record.decision,

@@ -19,6 +19,8 @@ from safetensors.numpy import load_file
 from fewshot.data.dataset import Dataset, open_dataset
 from fewshot.errors import DataError, FewshotError, PipelineError
 from fewshot.evaluation.evaluate import evaluate
+from fewshot.migrations import format_of, migrate_settings
+from fewshot.model import describe_model, load_model
 from fewshot.project.doctor import Finding
 from fewshot.project.fingerprints import code_key, requirements_hash
 from fewshot.project.paths import Home
@@ -26,21 +28,33 @@ from fewshot.settings.schema import settings_from
 from fewshot.system.files import read_json, sha256_file, write_bytes
 from fewshot.tracking.runs import training_curve
 from fewshot.tracking.versions import SETTINGS, Version, describe_version, model_folder
-from fewshot.training.loop import TRAINING_KEYS
+from fewshot.training.identity import TRAINING_KEYS, identity_of
+from fewshot.training.result import read_history
 from flows.cli import output
 from flows.dvc import commands as dvc
 
 REBUILD = """
 import json, sys
 from pathlib import Path
-from fewshot.settings.schema import settings_from
-from fewshot.data.splits import open_dataset
+from fewshot.data.dataset import open_dataset
 from fewshot.project.paths import find_home
+from fewshot.settings.schema import settings_from
 from fewshot.training.loop import train
+settings = settings_from(json.loads(Path(sys.argv[1]).read_text()))
+train(settings, open_dataset(find_home().data, settings.data.dataset, settings.data.split_scheme), Path(sys.argv[2]))
+"""
+"""Run with the code of the commit."""
+REBUILD_FORMAT_1 = """
+import json, sys
+from pathlib import Path
+from fewshot.config import settings_from
+from fewshot.data.splits import open_dataset
+from fewshot.home import find_home
+from fewshot.train import train
 settings = settings_from(json.loads(Path(sys.argv[1]).read_text()))
 train(settings, open_dataset(find_home().data, settings.data.dataset, settings.data.split), Path(sys.argv[2]))
 """
-"""Run with the code of the commit."""
+"""The same for a commit whose code wrote format 1."""
 
 
 def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]:
@@ -59,7 +73,7 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
     yield weights
     yield _settings(folder, tags)
     yield _environment(home, tags)
-    settings = json.loads(tags[SETTINGS])
+    settings = migrate_settings(json.loads(tags[SETTINGS]))
     if evaluate_only:
         dataset, data = _data(home, settings, tags)
         yield data
@@ -75,7 +89,7 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
         write_bytes(tree / "rebuild.json", tags[SETTINGS].encode())
         output.remark(f"training in {tree}, for as long as it took then")
         with output.waiting("training again"):
-            _run(tree, "-c", REBUILD, "rebuild.json", "rebuilt")
+            _run(tree, "-c", REBUILD if format_of(tags, reference) > 1 else REBUILD_FORMAT_1, "rebuild.json", "rebuilt")
         rebuilt = tree / "rebuilt"
         yield _weights_again(home, version, rebuilt, tags)
         if dataset is not None:
@@ -90,7 +104,7 @@ def _weights(folder: Path, tags: dict[str, str]) -> Finding:
 
 
 def _settings(folder: Path, tags: dict[str, str]) -> Finding:
-    held, recorded = read_json(folder / "model.json", "register it again")["settings"], json.loads(tags[SETTINGS])
+    held, recorded = describe_model(folder).settings_values, migrate_settings(json.loads(tags[SETTINGS]))
     if all(held[name] == recorded[name] for name in TRAINING_KEYS):  # others may have changed since it was trained
         return Finding("settings", True, "those of the record")
     return Finding("settings", False, "model.json in the artifact holds other settings than the record")
@@ -106,7 +120,7 @@ def _environment(home: Home, tags: dict[str, str]) -> Finding:
 def _data(home: Home, settings: dict[str, Any], tags: dict[str, str]) -> tuple[Dataset | None, Finding]:
     name, recorded = settings["data"]["dataset"], tags["fewshot.data_digest"]
     try:
-        dataset = open_dataset(home.data, name, settings["data"]["split"])
+        dataset = open_dataset(home.data, name, settings["data"]["split_scheme"])
     except DataError as error:
         return None, Finding("data", False, str(error))
     if dataset.digest == recorded:
@@ -140,7 +154,7 @@ def _work_tree(home: Home, version: Version) -> Iterator[tuple[Path, Finding]]:
     try:
         _run(tree, "-m", "dvc", "config", "--local", "cache.dir", str(home.project / ".dvc" / "cache"))
         _run(tree, "-m", "dvc", "config", "--local", "remote.local.url", str(home.state / "dvc-remote"))
-        same = code_key("fewshot.training.loop", tree) == version.tags["fewshot.code_key"]
+        same = _code_key(tree, version) == version.tags["fewshot.code_key"]
         state = f"commit {commit[:12]}" + (", with changes that were not committed" if dirty else "")
         text = state if same else f"{state}: what trained this version is not what that commit holds"
         yield tree, Finding("code", same, text)
@@ -148,11 +162,18 @@ def _work_tree(home: Home, version: Version) -> Iterator[tuple[Path, Finding]]:
         _remove(home, tree)
 
 
+def _code_key(tree: Path, version: Version) -> str:
+    """The key of the code in the work tree, as the format of the version's tags has it."""
+    if format_of(version.tags, version.model) == 1:
+        return code_key("fewshot.train", tree)
+    return identity_of(settings_from(json.loads(version.tags[SETTINGS])), {}, tree).code_key
+
+
 def _weights_again(home: Home, version: Version, rebuilt: Path, tags: dict[str, str]) -> Finding:
     found = read_json(rebuilt / "result.json", "verify again")["weights_sha256"]
     if found == tags["fewshot.weights_sha256"]:
         return Finding("rebuilt", True, f"bit-identical: sha256 {found[:16]}...")
-    now = read_json(rebuilt / "history.json", "verify again")["points"]
+    now = read_history(rebuilt / "history.json")
     pairs = zip(training_curve(home, version.run_id), now, strict=False)
     steps = (
         f"step {a['step']}: loss {a['loss']:.6g} then, {b['loss']:.6g} now" for a, b in pairs if a["loss"] != b["loss"]
@@ -170,7 +191,9 @@ def _numbers(home: Home, version: Version, model: Path, dataset: Dataset, settin
     folder = home.state / "verify" / "evaluation"
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        again = evaluate(model, dataset, settings_from(settings), folder).results
+        again = evaluate(
+            load_model(model, settings["device"]), dataset, settings_from(settings).evaluate, folder
+        ).results
     except FewshotError as error:
         return Finding("numbers", False, str(error))
     finally:

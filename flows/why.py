@@ -44,17 +44,20 @@ def why(home: Home, preset: str, overrides: list[str] | None = None, step: str |
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What differs between the ingredients of two plans, one phrase each."""
+    if old.get("format") != new["format"]:
+        return ["it was last run by an earlier version of fewshot"]
     found = [
         f"setting {name}: {_text(old['settings'], name)} -> {_text(new['settings'], name)}"
         for name in sorted(old["settings"].keys() | new["settings"].keys())
         if old["settings"].get(name) != new["settings"].get(name)
     ]
     for kind, words in (("data", "data"), ("code", "code of"), ("upstream", "result of")):
-        for name in sorted(old[kind].keys() | new[kind].keys()):
-            if old[kind].get(name) != new[kind].get(name):
-                how = "is gone" if name not in new[kind] else "is new" if name not in old[kind] else "changed"
+        before, now = old.get(kind, {}), new.get(kind, {})
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                how = "is gone" if name not in now else "is new" if name not in before else "changed"
                 found.append(f"{words} {name} {how}")
-    return found + (["requirements.lock changed"] if old["lock"] != new["lock"] else [])
+    return found + (["requirements.lock changed"] if old["requirements"] != new["requirements"] else [])
 
 
 def _plans(home: Home, settings: Settings, records: dict[str, Record]) -> dict[str, Plan | None]:

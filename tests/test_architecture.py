@@ -10,6 +10,7 @@ MODULES = sorted([*(ROOT / "fewshot").rglob("*.py"), *(ROOT / "flows").rglob("*.
 
 ROOMS = (
     ("errors", "randomness"),
+    ("migrations",),
     ("system",),
     ("project",),
     ("settings",),

@@ -1,7 +1,7 @@
 """The library's commands: parse, call, print. `flows/cli.py` mounts them and adds those that need the pipeline."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -9,8 +9,9 @@ from fewshot.cli.console import make_console, make_table, print_findings
 from fewshot.cli.data import data
 
 if TYPE_CHECKING:
+    from fewshot.model import Model
     from fewshot.settings.episode_shape import EpisodeShape
-    from fewshot.settings.schema import Settings
+    from fewshot.settings.schema import EvaluateSettings
 
 PresetArgument = Annotated[str, typer.Argument(metavar="PRESET", help="A preset; `fewshot presets` lists them.")]
 SetOption = Annotated[
@@ -36,15 +37,13 @@ def train(
     from fewshot.data.dataset import open_dataset
     from fewshot.project.paths import find_home
     from fewshot.project.tool_environment import prepare_environment
-    from fewshot.system.files import sha256_json
+    from fewshot.training.identity import training_identity
     from fewshot.training.loop import train as meta_train
-    from fewshot.training.loop import training_settings
 
     home = find_home()
     prepare_environment(home)  # published weights, too, are kept in the state folder
-    dataset = open_dataset(home.data, chosen.data.dataset, chosen.data.split)
-    key = sha256_json([training_settings(chosen), dataset.digest])
-    result = meta_train(chosen, dataset, out or home.training(f"alone-{key[:32]}"))
+    dataset = open_dataset(home.data, chosen.data.dataset, chosen.data.split_scheme)
+    result = meta_train(chosen, dataset, out or home.training(training_identity(chosen, dataset).name))
     accuracy, interval = 100 * result.best_val_accuracy, 100 * result.best_val_ci95
     console = make_console()
     console.print(
@@ -76,13 +75,13 @@ def evaluate(
     folder = model_folder(home, model)
     from fewshot.data.dataset import open_dataset
     from fewshot.evaluation.evaluate import evaluate as measure
-    from fewshot.model import describe_model
+    from fewshot.model import load_model
 
-    description = describe_model(folder)
-    settings = _evaluation_settings(description["settings"], shape, episodes, device)
-    name, _, split = (dataset or f"{description['data']['dataset']}/{description['data']['split']}").partition("/")
-    target = out or home.evaluation(f"alone-{description['weights_sha256'][:32]}")
-    evaluation = measure(folder, open_dataset(home.data, name, split), settings, target)
+    loaded = load_model(folder, device)
+    data, options = loaded.description.data, _evaluation_options(loaded, shape, episodes)
+    name, _, scheme = (dataset or f"{data.dataset}/{data.split_scheme}").partition("/")
+    target = out or home.evaluation(f"alone-{loaded.description.weights_sha256[:32]}")
+    evaluation = measure(loaded, open_dataset(home.data, name, scheme), options, target)
     console = make_console()
     for key, result in evaluation.results.items():
         console.print(f"{key:36} {result}  ({result.episodes} episodes)")
@@ -176,10 +175,10 @@ def leaderboard(
 @app.command(epilog="Example: fewshot presets")
 def presets() -> None:
     """List the presets with what each one trains, and its measured accuracy and time."""
-    from fewshot.settings.presets import preset_names, preset_summary
+    from fewshot.settings.presets import list_presets, preset_summary
 
     table = make_table("preset", "what it is")
-    for name in preset_names():
+    for name in list_presets():
         table.add_row(name, preset_summary(name).replace("\n", " "))
     console = make_console()
     console.print(table)
@@ -195,14 +194,14 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def _evaluation_settings(
-    values: dict[str, Any], shapes: list[str] | None, episodes: int | None, device: str
-) -> "Settings":
+def _evaluation_options(model: "Model", shapes: list[str] | None, episodes: int | None) -> "EvaluateSettings":
+    """The evaluation that the model was trained with, but for what is asked for here."""
     from fewshot.settings.schema import settings_from
 
+    values = model.description.settings_values
     asked = {"shapes": shapes or None, "episodes": episodes}
     changed = values["evaluate"] | {name: value for name, value in asked.items() if value is not None}
-    return settings_from(values | {"device": device, "evaluate": changed})
+    return settings_from(values | {"evaluate": changed}).evaluate
 
 
 def _parsed(kind: "type[EpisodeShape]", text: str) -> "EpisodeShape":

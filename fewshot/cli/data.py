@@ -15,10 +15,10 @@ def list_data() -> None:
     from fewshot.data.dataset import open_dataset
     from fewshot.errors import DamagedFileError, DataError
     from fewshot.project.paths import find_home
-    from fewshot.settings.schema import SCHEMES
+    from fewshot.settings.datasets import dataset_names, schemes_of
 
     table, folder = make_table("dataset", "splits (first: default)", "images", "classes", "state"), find_home().data
-    for name, splits in SCHEMES.items():
+    for name in dataset_names():
         try:
             classes = open_dataset(folder, name).pack.classes
             images, number, state = str(sum(packed.count for packed in classes)), str(len(classes)), "prepared"
@@ -26,7 +26,7 @@ def list_data() -> None:
             images, number, state = "", "", str(error)
         except DataError:
             images, number, state = "", "", f"not prepared: fewshot data prepare {name}"
-        table.add_row(name, ", ".join(splits), images, number, state)
+        table.add_row(name, ", ".join(schemes_of(name)), images, number, state)
     make_console().print(table)
 
 

@@ -8,9 +8,14 @@ from typing import Any
 
 import yaml
 
-from fewshot.data import stages
+from fewshot.data.sources import find_source
 from fewshot.data.sources.folder import FolderOptions
+from fewshot.data.stages.collect import collect
+from fewshot.data.stages.download import download
+from fewshot.data.stages.pack import pack
+from fewshot.data.stages.split import split
 from fewshot.errors import FewshotError, UsageError, unknown
+from fewshot.settings.datasets import check_scheme, declared, definitions
 from fewshot.settings.episode_shape import EpisodeShape
 
 
@@ -20,18 +25,23 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     parsed = _parser().parse_args(arguments)
     try:
-        if parsed.stage == "download":
-            stages.download(parsed.dataset, parsed.data_dir)
-        elif parsed.stage == "collect":
-            stages.collect(FolderOptions.parse(_section(parsed.params, parsed.dataset)), parsed.data_dir)
-        elif parsed.stage == "pack":
-            stages.pack(parsed.dataset, parsed.data_dir)
-        else:
-            stages.split(parsed.dataset, parsed.data_dir, **_frozen(parsed.params, parsed.dataset))
+        _run(parsed.stage, parsed.dataset, parsed.data_dir, parsed.params)
     except FewshotError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _run(stage: str, dataset: str, data_dir: Path, params: Path) -> None:
+    if stage == "collect":
+        collect(FolderOptions.parse(_section(params, dataset)), data_dir)
+    elif stage == "split":
+        check_scheme(dataset)
+        split(dataset, definitions(dataset), data_dir, **_fixed_episodes(params, dataset))
+    elif stage == "pack":
+        pack(dataset, find_source(dataset, declared()), data_dir)
+    else:
+        download(dataset, find_source(dataset, declared()), data_dir)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _frozen(params: Path, dataset: str) -> dict[str, Any]:
-    """Which episodes are frozen: the arguments shapes, number and seed of `stages.split`."""
+def _fixed_episodes(params: Path, dataset: str) -> dict[str, Any]:
+    """The section `frozen` of params.yaml: the arguments shapes, number and seed of `split`."""
     frozen = _section(params, "frozen")
     if dataset not in frozen:
         raise unknown(f"dataset in {params}", dataset, frozen)

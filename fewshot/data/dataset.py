@@ -1,16 +1,21 @@
 """A prepared dataset: its images, the classes of each split, its fixed episodes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from fewshot.data.episode_sampler import ClassTable, EpisodeIndices
+from fewshot.data.episode_sampler import ClassTable, EpisodeIndices, EpisodeSampler
 from fewshot.data.fixed_episodes import fixed_shapes, read_fixed_episodes
 from fewshot.data.pack import Pack, open_pack
 from fewshot.data.splits import SPLITS, SplitScheme, class_table, episodes_path, read_scheme, scheme_path, unrotated
-from fewshot.errors import DamagedFileError, DataError, unknown
+from fewshot.errors import DamagedFileError, DataError
+from fewshot.settings.datasets import check_scheme
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.settings.schema import SCHEMES
 from fewshot.system.files import sha256_json
+
+if TYPE_CHECKING:
+    from fewshot.data.in_memory import Splits
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,33 @@ class Dataset:
     name: str
     pack: Pack
     scheme: SplitScheme
-    episodes: Path = Path()
-    """File of the fixed episodes."""
+    episodes: Path | None = None
+    """File of the fixed episodes; None: they are sampled whenever they are asked for, always the same ones."""
+
+    @classmethod
+    def from_arrays(
+        cls, images: Any, labels: Sequence[Any], name: str = "arrays", splits: "Splits" = "hash"
+    ) -> "Dataset":
+        """A dataset of images in memory; see `fewshot.data.in_memory.from_arrays`."""
+        from fewshot.data.in_memory import from_arrays
+
+        return from_arrays(images, labels, name, splits)
+
+    @classmethod
+    def from_torch(cls, dataset: Any, name: str = "torch", splits: "Splits" = "hash") -> "Dataset":
+        """A dataset of a torch dataset's items; see `fewshot.data.in_memory.from_torch`."""
+        from fewshot.data.in_memory import from_torch
+
+        return from_torch(dataset, name, splits)
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, side: int = 84, channels: Literal[1, 3] = 3, splits: "Splits" = "hash"
+    ) -> "Dataset":
+        """A dataset of the images below a folder; see `fewshot.data.in_memory.from_folder`."""
+        from fewshot.data.in_memory import from_folder
+
+        return from_folder(folder, side, channels, splits)
 
     def class_table(self, split: str) -> ClassTable:
         """The classes of a split ("train", "val", "gate", "test"), as a table to sample episodes from."""
@@ -41,10 +71,21 @@ class Dataset:
 
     def fixed_episodes(self, split: str, shape: EpisodeShape, number: int) -> EpisodeIndices:
         """The first `number` fixed episodes of a split; raises what `read_fixed_episodes` raises."""
+        if self.episodes is None:
+            purpose = f"fixed {self.scheme.name} {split} {shape}"
+            return EpisodeSampler(self.class_table(split), shape, 0, purpose).sample(0, number)
         return read_fixed_episodes(self.episodes, self.scheme.episodes_digest, split, shape, number)
 
     def fixed_shapes(self, split: str) -> list[EpisodeShape]:
-        """The shapes of the fixed episodes of a split, smaller ones first; raises what `fixed_episodes` raises."""
+        """The shapes of the fixed episodes of a split, smaller ones first; raises what `fixed_episodes` raises.
+
+        Of a dataset in memory: 5-way 1-shot and 5-shot, or of as many ways and queries as it has.
+        """
+        if self.episodes is None:
+            table = self.class_table(split)
+            left = int(table.count.min())
+            shapes = [EpisodeShape(min(5, len(table)), shot, min(15, left - shot)) for shot in (1, 5)]
+            return [shape for shape in shapes if shape.query > 0]
         return fixed_shapes(self.episodes, self.scheme.episodes_digest, split)
 
     @property
@@ -59,11 +100,7 @@ def open_dataset(data_dir: Path, dataset: str, scheme: str = "") -> Dataset:
 
     Raises UsageError for an unknown name, DataError if it is not prepared, DamagedFileError if a file was changed.
     """
-    if dataset not in SCHEMES:
-        raise unknown("dataset", dataset, SCHEMES)
-    scheme = scheme or SCHEMES[dataset][0]
-    if scheme not in SCHEMES[dataset]:
-        raise unknown(f"split scheme of {dataset}", scheme, SCHEMES[dataset])
+    scheme = check_scheme(dataset, scheme)
     folder = data_dir / dataset
     pack_folder, scheme_file = folder / "pack", scheme_path(data_dir, dataset, scheme)
     if not pack_folder.is_dir() or not scheme_file.exists():

@@ -6,10 +6,8 @@ the class name, so that the two together are the published list. Where a hash de
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
@@ -78,15 +76,13 @@ def unrotated(name: str) -> str:
     return name.partition("@")[0]
 
 
-def assign_classes(dataset: str, scheme: str, classes: Sequence[PackedClass]) -> dict[str, tuple[str, ...]]:
-    """The classes of each split as `published/<dataset>.json` defines them. DataError for a class that it leaves out.
+def assign_classes(definition: dict[str, Any], classes: Sequence[PackedClass]) -> dict[str, tuple[str, ...]]:
+    """The classes of each split by the definition of a scheme. DataError for a class that it leaves out.
 
     A definition lists classes by group and number, or whole groups, or gives the share of all classes that a split gets
     by a hash of their names; `held_out` is the share of the training groups that becomes validation, `turns` the
     rotations (degrees) that make a class of each character.
     """
-    text = resources.files("fewshot.data").joinpath("published", f"{dataset}.json").read_text(encoding="utf-8")
-    definition = json.loads(text)["splits"][scheme]
     kinds = {"groups": _by_group, "shares": _by_hash}
     split_of = next((kinds[kind] for kind in kinds if kind in definition), _by_class)(definition)
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}

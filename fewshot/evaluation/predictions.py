@@ -1,12 +1,12 @@
-"""How often a meta-learner is right, episode by episode."""
+"""Predictions of a meta-learner on episodes."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from fewshot.data.batches import ImageBank
@@ -20,15 +20,29 @@ IMAGES_AT_ONCE = 500
 """Images in one forward pass: enough to be fast; with more, activations leave the caches and memory grows."""
 
 
-class EpisodePredictions(NamedTuple):
-    """What was answered on a set of episodes."""
+@dataclass(frozen=True, eq=False)
+class EpisodePredictions:
+    """The most probable class of each query of a set of episodes."""
 
-    accuracy: Float[np.ndarray, "episode"]
-    """Share of an episode's queries that were answered rightly."""
     predicted: Int64[np.ndarray, "episode way query"]
-    """The place (0 to way - 1) of the class that was answered for each query."""
+    """Its place among the classes of the episode, 0 to way - 1."""
     confidence: Float[np.ndarray, "episode way query"]
-    """The probability that was given to that class."""
+    """Its probability."""
+
+    @property
+    def right(self) -> Bool[np.ndarray, "episode way query"]:
+        """Whether each query was recognised."""
+        return np.asarray(self.predicted == np.arange(self.predicted.shape[1])[:, None])
+
+    @property
+    def accuracy(self) -> Float[np.ndarray, "episode"]:
+        """Share of each episode's queries that were recognised, in [0, 1]."""
+        return np.asarray(self.right.mean((1, 2)))
+
+    def classes(self, episodes: EpisodeIndices) -> Int64[np.ndarray, "episode way query"]:
+        """The predicted classes, as indices into the class table that the episodes were sampled from."""
+        flat = self.predicted.reshape(len(self.predicted), -1)
+        return np.take_along_axis(episodes.classes, flat, axis=1).reshape(self.predicted.shape)
 
 
 def predict_episodes(
@@ -48,8 +62,7 @@ def predict_episodes(
     confidence, places = (
         torch.cat(of_parts).view(-1, way, query).cpu().numpy() for of_parts in zip(*best, strict=True)
     )
-    right = places == np.arange(way)[:, None]
-    return EpisodePredictions(right.mean((1, 2)), places, confidence)
+    return EpisodePredictions(places, confidence)
 
 
 def _logits(method: Method, bank: ImageBank, batch_norm: BatchNorm, compute: Compute, part: EpisodeIndices) -> Tensor:

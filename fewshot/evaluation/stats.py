@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.stats import t as student_t
 
 
@@ -31,16 +31,3 @@ def score(accuracies: Float[np.ndarray, "episode"]) -> Score:
     standard_error = accuracies.std(ddof=1) / np.sqrt(number)
     half_width = student_t.ppf(0.975, number - 1) * standard_error
     return Score(float(accuracies.mean()), float(half_width), number)
-
-
-def calibration_error(
-    confidence: Float[np.ndarray, "*answers"], right: Bool[np.ndarray, "*answers"], bins: int = 15
-) -> float:
-    """Expected calibration error (Guo et al. 2017, equation 3): how far confidence and accuracy are apart.
-
-    Answers are sorted into `bins` equal ranges of confidence; the result, in [0, 1], is the mean over answers of the
-    difference in their range.
-    """
-    place = np.minimum((confidence.ravel() * bins).astype(int), bins - 1)
-    gap = np.bincount(place, confidence.ravel() - right.ravel(), minlength=bins)
-    return float(np.abs(gap).sum() / confidence.size)

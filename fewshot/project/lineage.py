@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from fewshot.project.fingerprints import code_key, requirements_hash
+from fewshot.migrations import FORMAT, FORMAT_TAG
+from fewshot.project.fingerprints import requirements_hash
 from fewshot.project.paths import Home
 from fewshot.system.files import canonical_json
 
@@ -20,7 +21,7 @@ class Lineage:
     data_digest: str
     """`Dataset.digest` of the training data."""
     code_key: str
-    """Code key of fewshot.training.loop."""
+    """Hash of the code that the training reached: `TrainingIdentity.code_key`."""
     requirements_hash: str
     """SHA-256 of requirements.lock, or "none"."""
     commit: str
@@ -37,6 +38,7 @@ class Lineage:
     def tags(self) -> dict[str, str]:
         """As MLflow tags of a run or of a model version."""
         return {
+            FORMAT_TAG: str(FORMAT),
             "fewshot.data_digest": self.data_digest,
             "fewshot.code_key": self.code_key,
             "fewshot.lock_key": self.requirements_hash,
@@ -48,11 +50,13 @@ class Lineage:
         }
 
 
-def lineage(home: Home, data_digest: str, flow_run: str = "none", data_md5: Mapping[str, str] | None = None) -> Lineage:
-    """The lineage of what this process makes now."""
+def lineage(
+    home: Home, data_digest: str, code_key: str, flow_run: str = "none", data_md5: Mapping[str, str] | None = None
+) -> Lineage:
+    """The lineage of what this process makes now; `code_key` is that of the training's identity."""
     commit, dirty = git_state(home.project)
-    code, lock, md5 = code_key("fewshot.training.loop"), requirements_hash(home.project), canonical_json(data_md5 or {})
-    return Lineage(data_digest, code, lock, commit, dirty, flow_run, md5, machine())
+    requirements, md5 = requirements_hash(home.project), canonical_json(data_md5 or {})
+    return Lineage(data_digest, code_key, requirements, commit, dirty, flow_run, md5, machine())
 
 
 def machine() -> str:

@@ -13,11 +13,14 @@ from filelock import FileLock
 
 from fewshot.data.dataset import Dataset
 from fewshot.errors import RegistryError
+from fewshot.evaluation.costs import costs_of
+from fewshot.migrations import migrate_numbers
+from fewshot.model import load_model
 from fewshot.project.paths import Home
 from fewshot.promotion.gate import GateResult, decide
-from fewshot.promotion.gate_episodes import compare, costs_of
+from fewshot.promotion.gate_episodes import compare
 from fewshot.settings.schema import Settings
-from fewshot.system.device import pick_device, prepare_cpu
+from fewshot.system.device import prepare_cpu
 from fewshot.system.files import canonical_json, sha256_json
 from fewshot.tracking.store import connect, mlflow_errors
 from fewshot.tracking.versions import (
@@ -143,7 +146,7 @@ def promotion_record_in(tags: dict[str, str]) -> PromotionRecord | None:
     """What was decided on the version that bears these tags; None if it was not judged."""
     if VERDICT not in tags:
         return None
-    values = json.loads(tags[VERDICT])
+    values = migrate_numbers(json.loads(tags[VERDICT]))
     return PromotionRecord(**values | {"left_out": tuple(values["left_out"])})
 
 
@@ -187,10 +190,10 @@ def _compared(
     if not champion:
         return PromotionRecord(model, version, "", "first", "there is no champion to compare with", _now(), question)
     prepare_cpu(settings.threads)
-    device = pick_device(settings.device)
     folders = [model_folder(home, f"models:/{model}/{number}") for number in (champion, version)]
-    old, new, left_out = compare(folders[0], folders[1], dataset, settings.gate, device)
-    costs = costs_of(folders[1], new, dataset, settings.gate.shape, device)
+    standing, challenger = (load_model(folder, settings.device) for folder in folders)
+    old, new, left_out = compare(standing, challenger, dataset, settings.gate)
+    costs = costs_of(challenger, new, dataset, settings.gate.shape)
     tested = _tests(client, model)
     verdict = decide(old.accuracy, new.accuracy, settings.gate, tested, datetime.now(UTC), costs)
     if verdict.level > 0:  # paid before anybody hears of it

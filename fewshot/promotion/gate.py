@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from fewshot.evaluation.costs import Costs
 from fewshot.evaluation.stats import Score, score
 from fewshot.settings.schema import GateSettings
 
@@ -44,16 +45,6 @@ class GateResult:
     """Chance of such a difference, or a larger one, if the challenger is better by no more than the margin."""
     level: float
     """What p must not exceed: the part of alpha that this test spends; 0 if none was left."""
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What a model costs besides its errors."""
-
-    calibration_error: float
-    """Expected calibration error, in [0, 1]."""
-    latency_ms: float
-    """Median time to learn a task of the gate's shape and answer one image."""
 
 
 def decide(

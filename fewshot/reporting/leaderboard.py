@@ -15,10 +15,10 @@ from fewshot.data.dataset import Dataset
 from fewshot.errors import DataError, FewshotError
 from fewshot.evaluation.evaluate import evaluate, read_evaluation
 from fewshot.evaluation.stats import Score, score
-from fewshot.model import describe_model
+from fewshot.model import ModelDescription, describe_model, load_model
 from fewshot.project.paths import Home
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.settings.schema import settings_from
+from fewshot.settings.schema import EvaluateSettings
 from fewshot.system.files import read_json, sha256_json
 from fewshot.tracking.store import connect, experiment_id, mlflow_errors
 from fewshot.tracking.versions import model_folder
@@ -48,7 +48,7 @@ def find_models(home: Home) -> dict[str, Path]:
     found: dict[str, tuple[str, Path]] = {}
     for name, folder in (*_registered(home), *_saved(home)):
         try:
-            found.setdefault(str(describe_model(folder)["weights_sha256"]), (name, folder))
+            found.setdefault(describe_model(folder).weights_sha256, (name, folder))
         except (FewshotError, FileNotFoundError):
             continue  # a training under way, or damaged; what is registered was whole
     return dict(found.values())
@@ -68,14 +68,15 @@ def compare(
         if reason := _unfit(description, dataset):
             log.warning("%s is left out: %s", name, reason)
             continue
-        values = description["settings"] | {
-            "device": device,
-            "evaluate": {"shapes": [str(shape) for shape in shapes], "episodes": episodes},
-        }
-        key = sha256_json([description["weights_sha256"], dataset.digest, dataset.scheme.episodes_digest, values])
+        options = EvaluateSettings(shapes=tuple(shapes), episodes=episodes)
+        values = description.settings_values | {"device": device, "evaluate": options.model_dump(mode="json")}
+        key = sha256_json([description.weights_sha256, dataset.digest, dataset.scheme.episodes_digest, values])
         target = home.evaluation(f"leaderboard-{key[:32]}")
         file = target / f"{dataset.name}.json"
-        done = read_evaluation(file) if file.exists() else evaluate(folder, dataset, settings_from(values), target)
+        done = (
+            read_evaluation(file) if file.exists() else evaluate(load_model(folder, device), dataset, options, target)
+        )
+        assert done.per_episode is not None, "it was written"
         arrays = load_file(done.per_episode)
         for result in done.results:
             task, _, mode = result.partition("/")[2].partition(" ")
@@ -120,13 +121,13 @@ def _is_better(one: Accuracies, other: Accuracies) -> bool:
     return difference.accuracy - difference.ci95 > 0
 
 
-def _unfit(description: dict[str, Any], dataset: Dataset) -> str:
+def _unfit(description: ModelDescription, dataset: Dataset) -> str:
     """Why a model can't be ranked on the test classes of a dataset; empty if it can."""
-    expected, there = tuple(description["image_shape"]), tuple(dataset.pack.images.shape[1:])
+    expected, there = description.image_shape, tuple(dataset.pack.images.shape[1:])
     if expected != there:
         return f"it takes images of (channel, height, width) = {expected}, those of {dataset.name} are {there}"
-    data = description["data"]
-    seen = set(data["classes"]) & set(dataset.class_names("test")) if data["dataset"] == dataset.name else set()
+    data = description.data
+    seen = set(data.classes) & set(dataset.class_names("test")) if data.dataset == dataset.name else set()
     return f"it was trained on {len(seen)} of the test classes of {dataset.scheme.name}" if seen else ""
 
 

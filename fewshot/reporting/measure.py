@@ -1,26 +1,25 @@
 """The numbers of a report card, measured on a dataset's test classes."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import UInt8
 
 from fewshot.data.batches import ImageBank
 from fewshot.data.dataset import Dataset
 from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
+from fewshot.evaluation.calibration import Calibration, calibration
+from fewshot.evaluation.costs import latency_ms
 from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
 from fewshot.evaluation.stats import Score, score
-from fewshot.model import compute_of, load_model
-from fewshot.promotion.gate_episodes import costs_of
+from fewshot.model import Model
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.system.progress import report_progress
 
 SHOTS = (1, 2, 3, 5, 8, 12)
 """Of the learning curve, with as many queries as a class leaves, LEAST_QUERIES at least."""
 LEAST_QUERIES, MOST_QUERIES = 3, 15
-WORST, BINS = 8, 10
+WORST = 8
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,7 @@ class Measured:
     groups: list[tuple[str, Score]]
     """Accuracy by group (alphabet, writing system), the worst first; the interval is over episodes."""
     weakest: list[WeakClass]
-    calibration: list[tuple[float, float, int]]
-    """Mean confidence, share of right answers, number of answers, by range of confidence."""
-    calibration_error: float
+    calibration: Calibration
     latency_ms: float
     """Median time to learn a task of the first shape and to answer one image."""
     parameters: int
@@ -58,10 +55,10 @@ class Measured:
     """Of the weights file."""
 
 
-def measure(model: Path, dataset: Dataset, episodes: int, device: torch.device) -> Measured:
-    """Measure a model folder for its report card."""
-    method, bank = load_model(model, device), ImageBank(dataset.pack.images, device)
-    mode, compute = method.batch_norm_modes[0], compute_of(model, device)
+def measure(model: Model, dataset: Dataset, episodes: int) -> Measured:
+    """Measure a model for its report card."""
+    method, bank = model.method, ImageBank(dataset.pack.images, model.compute.device)
+    mode = method.batch_norm_modes[0]
     shapes = dataset.fixed_shapes("test")
     shots = [shape for shot in SHOTS if (shape := _of_shot(dataset, shot)) is not None]
     with report_progress("measuring for the report", len(shapes) + len(shots)) as reporter:
@@ -69,26 +66,24 @@ def measure(model: Path, dataset: Dataset, episodes: int, device: torch.device) 
         answers: dict[str, tuple[EpisodeIndices, EpisodePredictions]] = {}
         for shape in shapes:
             drawn = dataset.fixed_episodes("test", shape, episodes)
-            answers[shape.task] = (drawn, predict_episodes(method, bank, drawn, mode, compute))
+            answers[shape.task] = (drawn, predict_episodes(method, bank, drawn, mode, model.compute))
             grid[shape.task] = score(answers[shape.task][1].accuracy)
             reporter(len(grid), f"{shape.task} {grid[shape.task]}")
         learning = []
         for shape in shots:
             drawn = EpisodeSampler(dataset.class_table("test"), shape, 0, "report").sample(0, episodes)
-            learning.append((shape.shot, score(predict_episodes(method, bank, drawn, mode, compute).accuracy)))
+            learning.append((shape.shot, score(predict_episodes(method, bank, drawn, mode, model.compute).accuracy)))
             reporter(len(grid) + len(learning), f"{shape.task} {learning[-1][1]}")
     drawn, given = answers[shapes[0].task]
-    costs = costs_of(model, given, dataset, shapes[0], device)
     return Measured(
         grid=grid,
         learning=learning,
         groups=_by_group(dataset, drawn, given),
         weakest=_weakest(dataset, bank, drawn, given),
-        calibration=_calibration(given.confidence, _right(given)),
-        calibration_error=costs.calibration_error,
-        latency_ms=costs.latency_ms,
+        calibration=calibration(given.confidence, given.right),
+        latency_ms=latency_ms(model, dataset, shapes[0]),
         parameters=sum(parameter.numel() for parameter in method.parameters()),
-        size_bytes=(model / "weights.safetensors").stat().st_size,
+        size_bytes=model.size_bytes,
     )
 
 
@@ -100,14 +95,9 @@ def _of_shot(dataset: Dataset, shot: int) -> EpisodeShape | None:
     return EpisodeShape(way, shot, min(left, MOST_QUERIES)) if left >= LEAST_QUERIES else None
 
 
-def _right(answers: EpisodePredictions) -> Bool[np.ndarray, "episode way query"]:
-    way = answers.predicted.shape[1]
-    return np.asarray(answers.predicted == np.arange(way)[:, None])
-
-
 def _by_group(dataset: Dataset, drawn: EpisodeIndices, answers: EpisodePredictions) -> list[tuple[str, Score]]:
     names = np.array(dataset.groups("test"))[drawn.classes]  # episode way
-    of_class = _right(answers).mean(-1)
+    of_class = answers.right.mean(-1)
     scores = []
     for name in sorted(set(names.ravel())):
         here = names == name
@@ -119,11 +109,10 @@ def _by_group(dataset: Dataset, drawn: EpisodeIndices, answers: EpisodePredictio
 
 
 def _weakest(dataset: Dataset, bank: ImageBank, drawn: EpisodeIndices, answers: EpisodePredictions) -> list[WeakClass]:
-    names, of_class = dataset.class_names("test"), _right(answers).mean(-1)
+    names, of_class = dataset.class_names("test"), answers.right.mean(-1)
     seen = {int(place): of_class[drawn.classes == place] for place in np.unique(drawn.classes)}
     often = sorted((place for place in seen if len(seen[place]) >= 3), key=lambda place: float(seen[place].mean()))
-    answered = np.take_along_axis(drawn.classes, answers.predicted.reshape(len(drawn), -1), axis=1)
-    answered = answered.reshape(answers.predicted.shape)
+    answered = answers.classes(drawn)
     weak = []
     for place in often[:WORST]:
         taken_for, share = _confused(place, drawn, answered)
@@ -146,14 +135,3 @@ def _picture(dataset: Dataset, bank: ImageBank, place: int) -> UInt8[np.ndarray,
     table = dataset.class_table("test")
     taken = bank.take(table.start[place : place + 1], np.asarray(table.rotation[place : place + 1]))
     return np.asarray((taken[0] * 255).round().byte().cpu().numpy())
-
-
-def _calibration(
-    confidence: Float[np.ndarray, "*answers"], right: Bool[np.ndarray, "*answers"]
-) -> list[tuple[float, float, int]]:
-    place = np.minimum((confidence.ravel() * BINS).astype(int), BINS - 1)
-    return [
-        (float(confidence.ravel()[here].mean()), float(right.ravel()[here].mean()), int(here.sum()))
-        for number in range(BINS)
-        if (here := place == number).any()
-    ]

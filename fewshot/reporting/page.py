@@ -80,7 +80,7 @@ def _in_words(measured: Measured) -> str:
 
 
 def _calibration(measured: Measured) -> Markup:
-    points = [(confidence, right, 0.0) for confidence, right, _ in measured.calibration]
+    points = [(x, y, 0.0) for x, y in zip(measured.calibration.confidence, measured.calibration.accuracy, strict=True)]
     title = "Share of right answers over confidence; the dashed line is where both are equal"
     return Markup(line_chart(title, "confidence", "share right", [Line("", points)], diagonal=True))
 

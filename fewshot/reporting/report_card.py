@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from fewshot.data.dataset import open_dataset
-from fewshot.model import describe_model
+from fewshot.model import describe_model, load_model
 from fewshot.project.paths import Home
 from fewshot.promotion.champion import promotion_record_in
 from fewshot.reporting.measure import measure
 from fewshot.reporting.page import render
-from fewshot.system.device import pick_device, prepare_cpu
+from fewshot.system.device import prepare_cpu
 from fewshot.system.files import write_bytes
 from fewshot.tracking.runs import training_curve
 from fewshot.tracking.store import connect, mlflow_errors
@@ -21,10 +21,10 @@ def report_card(home: Home, reference: str, out: Path | None, episodes: int) -> 
     name = f"{version.model}-{version.number}"
     folder = model_folder(home, f"models:/{version.model}/{version.number}")
     description = describe_model(folder)
-    settings, data = description["settings"], description["data"]
+    settings, data = description.settings_values, description.data
     prepare_cpu(settings["threads"])
-    dataset = open_dataset(home.data, data["dataset"], data["split"])
-    measured = measure(folder, dataset, episodes, pick_device(settings["device"]))
+    dataset = open_dataset(home.data, data.dataset, data.split_scheme)
+    measured = measure(load_model(folder, settings["device"]), dataset, episodes)
     page = render(
         f"{version.model} version {version.number}",
         measured,

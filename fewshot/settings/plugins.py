@@ -6,7 +6,6 @@ methods and backbones stand above this one; they are imported by name, when some
 
 import importlib.util
 import logging
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from fewshot.errors import UsageError, unknown
 from fewshot.system.files import sha256_file
+from fewshot.system.modules import load_file
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,6 @@ _ROOMS: dict[Kind, _Room] = {
     "method": _Room("fewshot.methods", "METHODS", "fewshot.methods.base:Method"),
     "backbone": _Room("fewshot.backbones", "BACKBONES", "fewshot.backbones.base:Backbone"),
 }
-_loaded: dict[tuple[Path, str], ModuleType] = {}
-"""(file, digest) -> module, of users' files."""
 
 
 def names(kind: Kind) -> tuple[str, ...]:
@@ -103,27 +101,10 @@ def _import(kind: Kind, reference: str, place: str) -> ModuleType:
     source = _source(kind, reference)
     if not place.endswith(".py") and importlib.util.find_spec(place) is not None:
         return import_module(place)
-    key = (source.resolve(), sha256_file(source))
-    if key not in _loaded:
-        _loaded[key] = _load(kind, reference, source, key[1])
-    return _loaded[key]
-
-
-def _load(kind: Kind, reference: str, source: Path, digest: str) -> ModuleType:
-    name = f"{source.stem}_{digest[:8]}"
-    spec = importlib.util.spec_from_file_location(name, source)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    if (folder := str(source.resolve().parent)) not in sys.path:
-        sys.path.append(folder)  # last, so that nothing in it hides an installed module
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise UsageError(f"{kind}.name={reference}: {source} can't be imported: {error}") from error
-    return module
+        return load_file(source)
+    except UsageError as error:
+        raise UsageError(f"{kind}.name={reference}: {error}") from error
 
 
 def _source(kind: Kind, reference: str) -> Path:

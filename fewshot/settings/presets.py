@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.errors import UsageError, unknown
+from fewshot.migrations import RENAMED_METHODS, RENAMED_PRESETS, RENAMED_SETTINGS, migrate_settings
 from fewshot.settings.schema import Settings, fixed_setting_names, setting_names, settings_from
 
 DEFAULT_PRESET = "glyphs-protonet-5w1s"
-RENAMED = {"omniglot-metalearner-5w1s": "omniglot-learned-optimizer-5w1s"}
-"""Names of earlier releases, which are still found."""
 
 
-def preset_names() -> list[str]:
+def list_presets() -> list[str]:
     """The names of the presets that come with the package."""
     return sorted(file.name.removesuffix(".toml") for file in _presets() if file.name.endswith(".toml"))
 
@@ -31,7 +30,7 @@ def load_settings(preset: str = DEFAULT_PRESET, overrides: list[str] | None = No
     A missing file, or a wrong name or value, raises UsageError.
     """
     try:
-        values = tomllib.loads(_preset_text(preset))
+        values = migrate_settings(tomllib.loads(_preset_text(preset)))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"preset {preset} is not valid TOML: {error}") from None
     for override in overrides or []:
@@ -52,9 +51,9 @@ def _preset_text(preset: str) -> str:
                 "preset (`fewshot presets` lists them)"
             )
         return file.read_text(encoding="utf-8")
-    name = RENAMED.get(preset, preset)
-    if name not in preset_names():
-        raise unknown("preset", name, preset_names())
+    name = RENAMED_PRESETS.get(preset, preset)
+    if name not in list_presets():
+        raise unknown("preset", name, list_presets())
     return resources.files("fewshot.settings").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
 
 
@@ -62,6 +61,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals:
         raise UsageError(f"'{override}' is not of the form setting=value, for example train.steps=2000")
+    name = RENAMED_SETTINGS.get(name, name)
+    if name == "method.name":
+        text = RENAMED_METHODS.get(text, text)
     *parents, last = name.split(".")
     if parents not in (["method"], ["backbone"]) and name not in fixed_setting_names():
         raise unknown("setting", name, setting_names())

@@ -15,17 +15,9 @@ from pydantic import (
 
 from fewshot.errors import UsageError, unknown
 from fewshot.settings.base import BackboneSettings, Immutable, MethodSettings
+from fewshot.settings.datasets import check_scheme
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.plugins import Kind, find, names
-
-SCHEMES: dict[str, tuple[str, ...]] = {
-    "glyphs": ("scripts",),
-    "digits": ("all",),
-    "omniglot": ("vinyals", "background"),
-    "folder": ("hash",),
-}
-"""The splits of each dataset; the first is the default."""
-
 
 Shape = Annotated[EpisodeShape, BeforeValidator(EpisodeShape.parse), PlainSerializer(str)]
 
@@ -34,18 +26,14 @@ class DataSettings(Immutable):
     """Which images, and which of their classes are for training."""
 
     dataset: str = Field("glyphs", description="name of a dataset; `fewshot data list` shows them")
-    split: str = Field("", description="name of a split of the dataset; empty: its default")
+    split_scheme: str = Field("", description="name of a split scheme of the dataset; empty: its default")
 
     @model_validator(mode="before")
     @classmethod
     def _known(cls, values: Any) -> Any:
         dataset = values.get("dataset", "glyphs")
-        if dataset not in SCHEMES:
-            raise unknown("dataset", dataset, SCHEMES)
-        split = values.get("split") or SCHEMES[dataset][0]
-        if split not in SCHEMES[dataset]:
-            raise unknown(f"split scheme of {dataset}", split, SCHEMES[dataset])
-        return {**values, "dataset": dataset, "split": split}
+        scheme = check_scheme(dataset, values.get("split_scheme", ""))
+        return {**values, "dataset": dataset, "split_scheme": scheme}
 
 
 class TrainSettings(Immutable):
@@ -77,8 +65,7 @@ class EvaluateSettings(Immutable):
     @model_validator(mode="after")
     def _known(self) -> "EvaluateSettings":
         for name in self.also:
-            if name not in SCHEMES:
-                raise unknown("dataset", name, SCHEMES)
+            check_scheme(name)
         return self
 
 

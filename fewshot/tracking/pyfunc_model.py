@@ -12,7 +12,7 @@ import numpy as np
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
-from fewshot.classifier import FewShotClassifier
+from fewshot.model import load_model
 
 # MLflow asks for type hints on `predict` to derive a schema; the signature of the logged model says more. Recorded,
 # because it switches its warning on again whatever filter is set.
@@ -24,14 +24,14 @@ with warnings.catch_warnings(record=True):
 
         def load_context(self, context: Any) -> None:
             """Load the weights; a damaged file raises DamagedFileError."""
-            self._classifier = FewShotClassifier.load(Path(context.artifacts["model"]))
+            self._model = load_model(Path(context.artifacts["model"]))
 
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
             """Probabilities [n, way]. Images of another size raise UsageError that names the one expected."""
             support = np.asarray(model_input["support"], dtype=np.uint8)
             query = np.asarray(model_input["query"], dtype=np.uint8)
-            self._classifier.fit(list(support), [str(place) for place in range(len(support))])
-            return self._classifier.predict_proba(query)
+            # Nothing of a call is kept in this object, which a server shares between its threads.
+            return self._model.predict_proba(self._model.fit(list(support)), query)
 
 
 set_model(FewShotModel())

@@ -14,17 +14,18 @@ from fewshot.project.fingerprints import flatten
 from fewshot.project.lineage import Lineage
 from fewshot.project.paths import Home
 from fewshot.settings.schema import Settings
-from fewshot.system.files import canonical_json, read_json
+from fewshot.system.files import canonical_json
 from fewshot.system.process_id import is_dead, this_process
 from fewshot.tracking.metric_writer import MetricWriter
 from fewshot.tracking.store import connect, experiment_id, may_have_running_runs, mlflow_errors
+from fewshot.training.result import read_history
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from fewshot.data.dataset import Dataset
     from fewshot.evaluation.evaluate import Evaluation
-    from fewshot.training.loop import TrainResult
+    from fewshot.training.result import TrainResult
 
 EVALUATED = "fewshot.evaluation"
 """Tag of a run: the cache key of the evaluation that it holds."""
@@ -76,7 +77,7 @@ def log_training(home: Home, run_id: str, curve: MetricWriter, result: "TrainRes
 
     from fewshot.evaluation import figures
 
-    points = read_json(result.history, "delete its folder and train again")["points"]
+    points = read_history(result.history)
     curve.complete(points)
     now = time.time_ns() // 1_000_000
     summary = {
@@ -104,7 +105,7 @@ def training_curve(home: Home, run_id: str) -> list[dict[str, Any]]:
         if not any(item.path == HISTORY for item in client.list_artifacts(run_id)):
             return []
         file = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=HISTORY)
-    return list(read_json(Path(file), "train again")["points"])
+    return read_history(Path(file))
 
 
 def has_other_evaluation(home: Home, run_id: str, key: str) -> bool:

@@ -181,8 +181,10 @@ def _log_model(client: "MlflowClient", folder: Path, run_id: str) -> str:
     from fewshot.model import describe_model
 
     description = describe_model(folder)
-    signature, example = _signature(tuple(description["image_shape"]))
-    needed = _NEEDED + (_NEEDED_BY_TORCHVISION if description["settings"]["backbone"]["name"] == "torchvision" else ())
+    signature, example = _signature(description.image_shape)
+    needed = _NEEDED + (
+        _NEEDED_BY_TORCHVISION if description.settings_values["backbone"]["name"] == "torchvision" else ()
+    )
     # Made here, because MLflow would put it into the experiment of its thread-local active run.
     experiment = client.get_run(run_id).info.experiment_id
     model_id = client.create_logged_model(experiment, name="model", source_run_id=run_id).model_id

@@ -43,17 +43,17 @@ class TrainingState:
 
 
 def save_checkpoint(
-    folder: Path, progress: TrainingState, method: nn.Module, best: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    folder: Path, state: TrainingState, method: nn.Module, best: dict[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> Path:
-    """Write a checkpoint of `progress.step`, then delete all but the newest two."""
+    """Write a checkpoint of `state.step`, then delete all but the newest two."""
     tensors = {f"model/{name}": tensor for name, tensor in method.state_dict().items()}
     tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in state.items()}
-    metadata = {"progress": canonical_json(asdict(progress))}
+    for index, of_parameter in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in of_parameter.items()}
+    metadata = {"progress": canonical_json(asdict(state))}
     content = save({name: plain(tensor) for name, tensor in tensors.items()}, metadata=metadata)
     digest = hashlib.sha256(content).hexdigest()[:32]
-    path = folder / f"checkpoint-{progress.step:08d}-{digest}.safetensors"
+    path = folder / f"checkpoint-{state.step:08d}-{digest}.safetensors"
     write_bytes(path, content)
     for old in sorted(folder.glob("checkpoint-*.safetensors"))[:-KEPT]:
         old.unlink(missing_ok=True)
@@ -63,7 +63,7 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, run: str, method: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[TrainingState, dict[str, Tensor]] | None:
-    """Put the newest whole checkpoint of `run` into `method` and `optimizer`; returns its progress and best weights.
+    """Put the newest whole checkpoint of `run` into `method` and `optimizer`; returns its state and best weights.
 
     A damaged file is named in a warning, and deleted, and the one before is taken; None when there is none at all.
     """
@@ -76,14 +76,15 @@ def load_checkpoint(
             damaged = True
             continue
         with safe_open(path, framework="pt") as file:
-            progress = TrainingState(**json.loads(file.metadata()["progress"]))
+            stored = json.loads(file.metadata()["progress"])
+            if stored["run"] != run:  # of another training, perhaps of an earlier format
+                continue
+            state = TrainingState(**stored)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if progress.run != run:
-            continue
         _restore(tensors, method, optimizer)
         if damaged:
-            log.warning("going on from the checkpoint before, of step %d", progress.step)
-        return progress, _below(tensors, "best/")
+            log.warning("going on from the checkpoint before, of step %d", state.step)
+        return state, _below(tensors, "best/")
     if damaged:
         log.warning("no whole checkpoint is left in %s; the training begins anew", folder)
     return None

@@ -1,12 +1,10 @@
-"""Meta-training: Adam over episodes, validated on frozen ones, resumable to the bit."""
+"""Meta-training: Adam over episodes, validated on fixed ones, resumable to the bit."""
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,21 +12,23 @@ from torch import Tensor
 from fewshot.data.batches import ImageBank
 from fewshot.data.dataset import Dataset
 from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
-from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageError
+from fewshot.errors import Interrupted, TrainingError
 from fewshot.evaluation.predictions import predict_episodes
 from fewshot.evaluation.stats import score
 from fewshot.methods.base import Method
 from fewshot.methods.build import build_method
-from fewshot.model import save_model
+from fewshot.model import TrainingData, save_model
 from fewshot.randomness import torch_seed
 from fewshot.settings.plugins import plugin_sources
 from fewshot.settings.schema import Settings, TrainSettings
 from fewshot.system.device import Compute, prepare_cpu
-from fewshot.system.files import read_json, sha256_file, sha256_json, write_json
+from fewshot.system.files import write_json
 from fewshot.system.progress import Reporter, report_progress
 from fewshot.system.signals import stop_requests
 from fewshot.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from fewshot.training.identity import training_identity
 from fewshot.training.outer_step import OuterStep, StepMetrics
+from fewshot.training.result import TrainResult, read_result, write_result
 
 OnMetrics = Callable[[int, dict[str, float]], None]
 
@@ -38,53 +38,29 @@ LOG_EVERY = 25
 STATISTICS_IMAGES = 1000
 """Training images that a method sees before each validation; see `Method.update_statistics`."""
 
-TRAINING_KEYS = ("seed", "device", "threads", "data", "backbone", "method", "train")
-"""The settings that decide the weights."""
 
-
-@dataclass(frozen=True)
-class TrainResult:
-    """A finished training."""
-
-    model: Path
-    """Folder with model.json and weights.safetensors: the weights of the best validation."""
-    weights_sha256: str
-    history: Path
-    """JSON file: {"points": [{"step", "loss", "accuracy", "learning_rate", "tasks_per_s", and where a validation
-    was made "val_accuracy", "val_ci95"}, ...]}; accuracies in [0, 1]."""
-    steps: int
-    best_step: int
-    best_val_accuracy: float
-    best_val_ci95: float
-    seconds: float
-    device: str
-    precision: str
-
-
-def train(settings: Settings, dataset: Dataset, folder: Path, on_metrics: OnMetrics | None = None) -> TrainResult:
+def train(
+    settings: Settings, dataset: Dataset, folder: Path | None = None, on_metrics: OnMetrics | None = None
+) -> TrainResult:
     """Meta-train in `folder`: begin, go on from its newest checkpoint, or return its finished result at once.
 
+    Without a folder, the training is kept in `.fewshot/training` of the working folder, under its identity.
     `on_metrics(step, metrics)` hears each point of the training curve. Raises TrainingError when the loss is no longer
     finite, Interrupted after SIGTERM or SIGINT (with a checkpoint of that moment on disk), UsageError when the folder
-    belongs to a training of other settings or data.
+    belongs to a training of other settings, data or code.
     """
-    reads = {"settings": training_settings(settings), "data": dataset.digest}
-    run = sha256_json(reads)
-    if (finished := _finished(folder, run)) is not None:
+    identity = training_identity(settings, dataset)
+    folder = folder or Path(".fewshot", "training", identity.name)
+    if (finished := read_result(folder, identity)) is not None:
         return finished
-    write_json(folder / "run.json", reads)  # a folder that can't be written is found now, not at the first checkpoint
+    # A folder that can't be written is found now, not at the first checkpoint.
+    write_json(folder / "run.json", identity.ingredients)
     compute = Compute.pick(settings.device, settings.train.precision, settings.threads)
     prepare_cpu(compute.threads)
-    trainer = _Trainer(settings, dataset, folder, compute, run, on_metrics)
+    trainer = _Trainer(settings, dataset, folder, compute, identity.digest, on_metrics)
     with stop_requests() as stop, report_progress("meta-training", settings.train.steps) as reporter:
         trainer.run(stop, reporter)
     return trainer.finish()
-
-
-def training_settings(settings: Settings) -> dict[str, Any]:
-    """The settings that decide the weights, as plain values."""
-    values = settings.plain()
-    return {key: values[key] for key in TRAINING_KEYS}
 
 
 def learning_rate_at(step: int, settings: TrainSettings) -> float:
@@ -105,74 +81,68 @@ class _Trainer:
         dataset: Dataset,
         folder: Path,
         compute: Compute,
-        run: str,
+        identity: str,
         on_metrics: OnMetrics | None,
     ) -> None:
         self.settings, self.options, self.dataset, self.folder = settings, settings.train, dataset, folder
         self.on_metrics = on_metrics
-        self.compute = compute
-        self.bank = ImageBank(dataset.pack.images, compute.device)
+        self.compute, device = compute, compute.device
+        self.bank = ImageBank(dataset.pack.images, device)
         self.source = EpisodeSampler(dataset.class_table("train"), self.options.episode, settings.seed, "train")
         self.validation = dataset.fixed_episodes("val", self.options.validation, self.options.validation_episodes)
         classes = len(dataset.class_table("train"))
-        self.method = build_method(settings, self.bank.image_shape, classes).to(compute.device)
+        self.method = build_method(settings, self.bank.image_shape, classes).to(device)
         self.step = OuterStep(self.method, self.options, compute)
-        resumed = load_checkpoint(folder, run, self.method, self.step.optimizer)
-        self.progress, self.best = resumed if resumed else (TrainingState(run), _copy(self.method))
+        resumed = load_checkpoint(folder, identity, self.method, self.step.optimizer)
+        self.state, self.best = resumed if resumed else (TrainingState(identity), _copy(self.method))
 
     def run(self, stop: Event, reporter: Reporter) -> None:
         """Step until the last step, the end of patience, or a request to stop."""
-        progress, options = self.progress, self.options
-        began, first, seconds_before = time.monotonic(), progress.step, progress.seconds
-        while progress.step < options.steps and not self._out_of_patience():
-            rate = learning_rate_at(progress.step, options)
+        state, options = self.state, self.options
+        began, first, seconds_before = time.monotonic(), state.step, state.seconds
+        while state.step < options.steps and not self._out_of_patience():
+            rate = learning_rate_at(state.step, options)
             # Whatever a network drops is a function of the step, like its episode: a resumed run drops the same.
-            torch.manual_seed(torch_seed(self.settings.seed, f"step {progress.step}"))
-            done = self.step(self.bank.batch(self._draw(progress.step)), rate, progress.step / options.steps)
-            progress.step += 1
-            step = progress.step
+            torch.manual_seed(torch_seed(self.settings.seed, f"step {state.step}"))
+            done = self.step(self.bank.batch(self._draw(state.step)), rate, state.step / options.steps)
+            state.step += 1
+            step = state.step
             validates = step % options.validate_every == 0 or step == options.steps
             logs = validates or step % LOG_EVERY == 0
             saves = validates or step % options.checkpoint_every == 0 or stop.is_set()
             if logs or saves or self.compute.device.type == "cpu":
                 self._check_finite(done, rate)
             elapsed = time.monotonic() - began
-            progress.seconds = seconds_before + elapsed
+            state.seconds = seconds_before + elapsed
             if logs:
                 speed = (step - first) * options.tasks / elapsed
                 self._log(done, rate, speed, self._validate() if validates else {}, reporter)
             if saves:
-                save_checkpoint(self.folder, progress, self.method, self.best, self.step.optimizer)
+                save_checkpoint(self.folder, state, self.method, self.best, self.step.optimizer)
             if stop.is_set():
                 raise Interrupted(f"stopped at step {step} of {options.steps}; run the same command again to go on")
 
     def finish(self) -> TrainResult:
         """Write the model of the best validation, the history, and last of all the result that says it is done."""
-        progress = self.progress
-        data = {
-            "dataset": self.dataset.name,
-            "split": self.dataset.scheme.name,
-            "digest": self.dataset.digest,
-            "classes": list(self.dataset.class_names("train")),
-        }
-        digest = save_model(
-            self.folder / "model", self.best, self.settings, self.bank.image_shape, data, plugin_sources(self.settings)
-        )
-        write_json(self.folder / "history.json", {"points": progress.points})
+        state = self.state
+        names = self.dataset.class_names("train")
+        data = TrainingData(self.dataset.name, self.dataset.scheme.name, self.dataset.digest, names)
+        sources = plugin_sources(self.settings)
+        digest = save_model(self.folder / "model", self.best, self.settings, self.bank.image_shape, data, sources)
+        write_json(self.folder / "history.json", {"points": state.points})
         result = TrainResult(
             model=self.folder / "model",
             weights_sha256=digest,
             history=self.folder / "history.json",
-            steps=progress.step,
-            best_step=progress.best_step,
-            best_val_accuracy=progress.best_accuracy,
-            best_val_ci95=progress.best_ci95,
-            seconds=progress.seconds,
+            steps=state.step,
+            best_step=state.best_step,
+            best_val_accuracy=state.best_accuracy,
+            best_val_ci95=state.best_ci95,
+            seconds=state.seconds,
             device=str(self.compute.device),
             precision=str(self.compute.precision).removeprefix("torch."),
         )
-        values = {key: value for key, value in asdict(result).items() if not isinstance(value, Path)}
-        write_json(self.folder / "result.json", {"run": progress.run, **values})
+        write_result(self.folder, result, state.run)
         return result
 
     def _draw(self, step: int) -> EpisodeIndices:
@@ -182,17 +152,17 @@ class _Trainer:
         self._update_statistics()
         mode = self.method.batch_norm_modes[0]
         now = score(predict_episodes(self.method, self.bank, self.validation, mode, self.compute).accuracy)
-        progress = self.progress
-        if now.accuracy > progress.best_accuracy:
-            progress.best_step, progress.best_accuracy, progress.best_ci95 = (
-                progress.step,
+        state = self.state
+        if now.accuracy > state.best_accuracy:
+            state.best_step, state.best_accuracy, state.best_ci95 = (
+                state.step,
                 now.accuracy,
                 now.ci95,
             )
-            progress.validations_without_better = 0
+            state.validations_without_better = 0
             self.best = _copy(self.method)
         else:
-            progress.validations_without_better += 1
+            state.validations_without_better += 1
         return {"val_accuracy": now.accuracy, "val_ci95": now.ci95}
 
     def _update_statistics(self) -> None:
@@ -205,17 +175,17 @@ class _Trainer:
     def _log(
         self, done: StepMetrics, rate: float, tasks_per_s: float, validated: dict[str, float], reporter: Reporter
     ) -> None:
-        progress = self.progress
+        state = self.state
         numbers = {"loss": float(done.loss), "accuracy": float(done.accuracy), "learning_rate": rate}
         numbers |= {"tasks_per_s": tasks_per_s, **validated}
-        progress.points.append({"step": progress.step, **numbers})
-        best = f"val {100 * progress.best_accuracy:.1f} ± {100 * progress.best_ci95:.1f} %, "
-        reporter(progress.step, f"loss {done.loss:.3f}, {best if progress.best_step else ''}{tasks_per_s:.1f} tasks/s")
+        state.points.append({"step": state.step, **numbers})
+        best = f"val {100 * state.best_accuracy:.1f} ± {100 * state.best_ci95:.1f} %, "
+        reporter(state.step, f"loss {done.loss:.3f}, {best if state.best_step else ''}{tasks_per_s:.1f} tasks/s")
         if self.on_metrics:
-            self.on_metrics(progress.step, numbers)
+            self.on_metrics(state.step, numbers)
 
     def _out_of_patience(self) -> bool:
-        return 0 < self.options.patience <= self.progress.validations_without_better
+        return 0 < self.options.patience <= self.state.validations_without_better
 
     def _check_finite(self, done: StepMetrics, rate: float) -> None:
         """A loss or gradient that is not finite ends the run before a checkpoint can hold what it does."""
@@ -225,25 +195,9 @@ class _Trainer:
         inner = f", inner learning rate {rate_of_method:g}" if rate_of_method else ""
         raise TrainingError(
             f"the loss is {float(done.loss):g} and its gradient's norm {float(done.gradient_norm):g} at step "
-            f"{self.progress.step} (learning rate {rate:.2g}{inner}); lower train.learning_rate or "
+            f"{self.state.step} (learning rate {rate:.2g}{inner}); lower train.learning_rate or "
             f"train.gradient_clip, or set train.precision=float32. The last good checkpoint is kept in {self.folder}"
         )
-
-
-def _finished(folder: Path, run: str) -> TrainResult | None:
-    """The result in `folder`, if the training there is finished and its files are whole."""
-    if not (folder / "result.json").exists():
-        return None
-    try:
-        values = read_json(folder / "result.json", "train again")
-        whole = sha256_file(folder / "model" / "weights.safetensors") == values["weights_sha256"]
-        read_json(folder / "history.json", "train again")
-        read_json(folder / "model" / "model.json", "train again")
-    except (DamagedFileError, FileNotFoundError):
-        return None
-    if values.pop("run") != run:
-        raise UsageError(f"{folder} holds a training with other settings or data; choose another folder or delete it")
-    return TrainResult(model=folder / "model", history=folder / "history.json", **values) if whole else None
 
 
 def _copy(method: Method) -> dict[str, Tensor]:

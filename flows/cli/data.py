@@ -12,16 +12,14 @@ from fewshot.cli.data import data
 @data.command("prepare", epilog="Example: fewshot data prepare glyphs digits")
 def prepare_data(names: Annotated[list[str], typer.Argument(help="Datasets; `fewshot data list` lists them.")]) -> None:
     """Bring datasets up to date with DVC: download, pack, split. What is there already is not done again."""
-    from fewshot.errors import unknown
     from fewshot.project.paths import find_home
     from fewshot.project.tool_environment import prepare_environment
-    from fewshot.settings.schema import SCHEMES
+    from fewshot.settings.datasets import check_scheme
     from flows.cli import output
     from flows.dvc import commands as dvc
 
     for name in names:
-        if name not in SCHEMES:
-            raise unknown("dataset", name, SCHEMES)
+        check_scheme(name)
     home = find_home()
     prepare_environment(home)
     for name in names:

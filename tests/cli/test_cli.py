@@ -118,7 +118,7 @@ def test_what_the_disk_refuses_is_one_line(
     def refuse() -> list[str]:
         raise OSError(number, os.strerror(number), "a/file")
 
-    monkeypatch.setattr("fewshot.settings.presets.preset_names", refuse)
+    monkeypatch.setattr("fewshot.settings.presets.list_presets", refuse)
     assert main(["presets"]) == 1
     err = capsys.readouterr().err
     assert message in err
@@ -129,7 +129,7 @@ def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, caps
     def interrupt() -> list[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fewshot.settings.presets.preset_names", interrupt)
+    monkeypatch.setattr("fewshot.settings.presets.list_presets", interrupt)
     assert main(["presets"]) == 130
     assert capsys.readouterr().err == "interrupted; run the same command again to continue\n"
 

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from fewshot.project.fingerprints import SOURCES, code_hashes
+from fewshot.settings.datasets import DATASETS
+
 STAGES = ("download", "pack", "split")
 Dvc = Callable[..., str]
 
@@ -76,20 +79,69 @@ def test_the_lock_belongs_to_the_code_and_settings_in_the_tree(root: Path) -> No
     params = yaml.safe_load((root / "params.yaml").read_text())
     for name, stage in lock(root).items():
         for dependency in stage.get("deps", []):
-            if not dependency["path"].startswith("data/"):
+            if (root / dependency["path"]).is_file():
                 md5 = hashlib.md5((root / dependency["path"]).read_bytes()).hexdigest()
                 assert md5 == dependency["md5"], f"{name}: {dependency['path']} changed; run: dvc repro {name}"
         for key, value in stage.get("params", {}).get("params.yaml", {}).items():
             assert value == params[key.split(".")[0]][key.split(".")[1]], f"{key} changed; run: dvc repro {name}"
 
 
-def test_every_stage_depends_on_its_code_and_its_input(root: Path) -> None:
+WITHOUT_EFFECT = {
+    "fewshot.data.stages.disk": "words of errors",
+    "fewshot.errors": "words of errors",
+    "fewshot.settings.base": "the base of the folder's options, whose values are parameters of the stage",
+    "fewshot.system.download": "a file that was fetched is checked by its digest",
+    "fewshot.system.modules": "finds a source, and makes nothing",
+}
+"""Modules that a stage reaches although they can't change its bytes, and why."""
+CHECKS_ONLY = {"collect": {"fewshot.data.archive", "fewshot.data.image_files", "fewshot.data.pack"}}
+"""Modules that a stage only checks with: collect reads each new image, and copies the file as it is."""
+
+
+def reached(step: str, dataset: str) -> set[str]:
+    """The files of this package that can determine the bytes of a stage."""
+    modules = {*code_hashes(f"fewshot.data.stages.{step}")}
+    if step in ("pack", "collect"):
+        modules |= {*code_hashes(f"fewshot.data.sources.{dataset}")}
+    effective = modules - WITHOUT_EFFECT.keys() - CHECKS_ONLY.get(step, set())
+    files = {name: SOURCES.joinpath(*name.split(".")).with_suffix(".py") for name in effective}
+    return {file.relative_to(SOURCES).as_posix() for file in files.values() if file.is_file()}
+
+
+def dependencies(step: str, dataset: str) -> set[str]:
+    """What dvc.yaml says that a stage depends on."""
+    stage = yaml.safe_load((SOURCES / "dvc.yaml").read_text())["stages"][step]
+    source = f"fewshot/data/sources/{dataset}.py"
+    listed = stage.get("do", stage)["deps"]
+    return {dependency.replace("${key}", dataset).replace("${item}", source) for dependency in listed}
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("step", ["collect", "pack", "split"])
+def test_every_stage_depends_on_all_code_that_it_reaches(step: str, dataset: str) -> None:
+    if step == "collect" and dataset != "folder":
+        pytest.skip("only the own folder is collected")
+    needed, listed = reached(step, dataset), dependencies(step, dataset)
+    assert needed <= listed, f"add to dvc.yaml, {step}: {sorted(needed - listed)}"
+    # And on nothing else: of the code, what the stage reaches for one dataset or another; else its data.
+    of_any = set().union(*(reached(step, other) for other in (DATASETS if step == "pack" else [dataset])))
+    others = {path for path in listed - of_any if path.endswith(".py")} - {f"fewshot/data/sources/{dataset}.py"}
+    assert not others, f"take out of dvc.yaml, {step}: {sorted(others)}"
+
+
+def test_every_module_without_effect_is_still_there() -> None:
+    for name in (*WITHOUT_EFFECT, *(name for names in CHECKS_ONLY.values() for name in names)):
+        assert code_hashes(name)
+
+
+def test_every_stage_depends_on_its_source_and_its_input(root: Path) -> None:
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    assert set(params["datasets"]) == set(DATASETS) == {*params["downloads"], "folder"}
     for name, stage in lock(root).items():
         step, dataset = name.split("@")
         paths = {dependency["path"] for dependency in stage["deps"]}
-        if step != "split":
-            assert f"fewshot/data/sources/{dataset}.py" in paths
-        if step != "download":
+        assert params["datasets"][dataset] in paths
+        if step in ("pack", "split"):
             before = {"pack": "raw", "split": "pack"}[step]
             assert f"data/{dataset}/{before}" in paths
 

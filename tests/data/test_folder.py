@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stages_by_name as stages
 from PIL import Image
+from stages_by_name import assigned
 
-from fewshot.data import stages
 from fewshot.data.dataset import open_dataset
 from fewshot.data.pack import PackedClass, open_pack, source_names
 from fewshot.data.sources import folder
 from fewshot.data.sources.folder import FolderOptions, changes, classes_in
-from fewshot.data.splits import assign_classes
 from fewshot.errors import DamagedFileError, DataError, UsageError
 from fewshot.settings.episode_shape import EpisodeShape
 
@@ -145,13 +145,13 @@ def test_changes_are_told_class_by_class() -> None:
 
 def test_classes_keep_their_part_when_others_come_and_go() -> None:
     names = [f"class {number}" for number in range(400)]
-    parts = assign_classes("folder", "hash", [PackedClass(name, ".", 0, 5) for name in names])
+    parts = assigned("folder", "hash", [PackedClass(name, ".", 0, 5) for name in names])
     part_of = {name: part for part, members in parts.items() for name in members}
     shares = {part: len(members) / len(names) for part, members in parts.items()}
     expected = {"train": 0.5, "val": 0.15, "gate": 0.15, "test": 0.2}
     # Four standard deviations of a binomial share at most.
     assert all(abs(shares[part] - share) < 4 * (share * (1 - share) / 400) ** 0.5 for part, share in expected.items())
-    fewer = assign_classes("folder", "hash", [PackedClass(name, ".", 0, 9) for name in [*names[::3], "another"]])
+    fewer = assigned("folder", "hash", [PackedClass(name, ".", 0, 9) for name in [*names[::3], "another"]])
     assert all(part_of.get(name, part) == part for part, members in fewer.items() for name in members)
 
 

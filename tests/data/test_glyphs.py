@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from stages_by_name import assigned
 
 from fewshot.data.pack import PackedClass
 from fewshot.data.sources import glyphs
-from fewshot.data.splits import assign_classes
 from fewshot.errors import DamagedFileError
 
 Faces = dict[str, dict[str, Image.Image]]
@@ -37,7 +37,7 @@ def letters(faces: Faces) -> list[str]:
 @pytest.fixture(scope="module")
 def parts(letters: list[str]) -> dict[str, tuple[str, ...]]:
     classes = [PackedClass("/".join(glyphs.class_of(x)), glyphs.class_of(x)[0], 0, 20) for x in letters]
-    return assign_classes("glyphs", "scripts", classes)
+    return assigned("glyphs", "scripts", classes)
 
 
 def test_fetching_leaves_exactly_the_files_it_names(raw: Path) -> None:

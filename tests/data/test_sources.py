@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stages_by_name as stages
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from fewshot.data import stages
 from fewshot.data.pack import open_pack, source_names
 from fewshot.data.sources import digits, omniglot
 from fewshot.errors import DamagedFileError, DataError, UsageError

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stages_by_name as stages
+from stages_by_name import assigned
 
-from fewshot.data import stages
 from fewshot.data.dataset import Dataset, open_dataset
 from fewshot.data.pack import PackedClass, open_pack, write_pack
 from fewshot.data.sources import SOURCES, omniglot
-from fewshot.data.splits import SPLITS, assign_classes, class_table, hashed_share, read_scheme, unrotated, write_scheme
+from fewshot.data.splits import SPLITS, class_table, hashed_share, read_scheme, unrotated, write_scheme
 from fewshot.errors import DamagedFileError, DataError, UsageError
+from fewshot.settings.datasets import DATASETS
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.settings.schema import SCHEMES
 
 SHAPE = EpisodeShape(5, 1, 15)
 
@@ -46,11 +47,11 @@ def assert_disjoint(parts: dict[str, tuple[str, ...]]) -> None:
 
 
 def test_sources_and_splits_name_the_same_datasets() -> None:
-    assert SOURCES.keys() == SCHEMES.keys()
+    assert set(SOURCES) == set(DATASETS)
 
 
 def test_the_vinyals_split_is_the_published_one(characters: list[PackedClass]) -> None:
-    parts = assign_classes("omniglot", "vinyals", characters)
+    parts = assigned("omniglot", "vinyals", characters)
     assert len(parts["train"]) == 4112
     assert len(parts["val"]) + len(parts["gate"]) == 688
     assert len(parts["test"]) == 1692
@@ -59,7 +60,7 @@ def test_the_vinyals_split_is_the_published_one(characters: list[PackedClass]) -
 
 def test_the_vinyals_lists_equal_the_source_class_for_class(characters: list[PackedClass], shared: Path) -> None:
     published = json.loads((shared / "splits" / "omniglot_vinyals.json").read_text())["splits"]
-    parts = assign_classes("omniglot", "vinyals", characters)
+    parts = assigned("omniglot", "vinyals", characters)
     for part, names in (("train", parts["train"]), ("val", parts["val"] + parts["gate"]), ("test", parts["test"])):
         turned = {f"{name}{turn}" for name in published[part] for turn in ("", "@90", "@180", "@270")}
         assert set(names) == turned
@@ -68,7 +69,7 @@ def test_the_vinyals_lists_equal_the_source_class_for_class(characters: list[Pac
 def test_all_rotations_of_a_character_stay_together_and_the_gate_gets_about_half(
     characters: list[PackedClass],
 ) -> None:
-    parts = assign_classes("omniglot", "vinyals", characters)
+    parts = assigned("omniglot", "vinyals", characters)
     for part in SPLITS:
         assert len(parts[part]) == 4 * len({unrotated(name) for name in parts[part]})
     # 172 fair coins: beyond four standard deviations once in 16,000.
@@ -76,7 +77,7 @@ def test_all_rotations_of_a_character_stay_together_and_the_gate_gets_about_half
 
 
 def test_the_background_split_holds_out_whole_alphabets(characters: list[PackedClass]) -> None:
-    parts = assign_classes("omniglot", "background", characters)
+    parts = assigned("omniglot", "background", characters)
     assert sizes(parts) == {"train": 809, "val": 78, "gate": 77, "test": 659}
     assert_disjoint(parts)
     alphabets = {part: {name.partition("/")[0] for name in names} for part, names in parts.items()}
@@ -86,8 +87,8 @@ def test_the_background_split_holds_out_whole_alphabets(characters: list[PackedC
 
 
 def test_new_classes_never_move_old_ones(characters: list[PackedClass]) -> None:
-    all_parts = assign_classes("omniglot", "background", characters)
-    some = assign_classes("omniglot", "background", characters[::3])
+    all_parts = assigned("omniglot", "background", characters)
+    some = assigned("omniglot", "background", characters[::3])
     for part, names in some.items():
         assert set(names) <= set(all_parts[part])
 
@@ -102,7 +103,7 @@ def test_shares_by_hash_are_uniform_and_depend_on_the_purpose() -> None:
 
 def test_a_class_that_no_list_names_is_an_error() -> None:
     with pytest.raises(DataError, match=r"Klingon/a \(group Klingon\) is in none of train, val, gate and test"):
-        assign_classes("glyphs", "scripts", [PackedClass("Klingon/a", "Klingon", 0, 20)])
+        assigned("glyphs", "scripts", [PackedClass("Klingon/a", "Klingon", 0, 20)])
 
 
 def test_a_rotation_in_a_name_becomes_quarter_turns() -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fewshot.evaluation.stats import Score, calibration_error, score
+from fewshot.evaluation.calibration import calibration
+from fewshot.evaluation.stats import Score, score
 
 
 def test_interval_by_hand() -> None:
@@ -28,13 +29,13 @@ def test_a_score_reads_as_papers_write_it() -> None:
 def test_calibration_error_by_hand() -> None:
     # Two ranges: of the answers at 0.25 none was right, of the two at 0.75 and 0.85 one; (0.25 + |1.6 - 1|) / 3.
     confidence, right = np.array([0.25, 0.75, 0.85]), np.array([False, True, False])
-    assert calibration_error(confidence, right, bins=2) == pytest.approx((0.25 + 0.6) / 3)
-    assert calibration_error(np.ones((2, 3)), np.ones((2, 3), dtype=bool)) == 0
+    assert calibration(confidence, right, bins=2).error == pytest.approx((0.25 + 0.6) / 3)
+    assert calibration(np.ones((2, 3)), np.ones((2, 3), dtype=bool)).error == 0
 
 
 def test_calibration_error_of_honest_confidence_is_small() -> None:
     numbers = np.random.default_rng(0)
     confidence = numbers.uniform(0.2, 1, 40_000)
     right = numbers.uniform(size=40_000) < confidence
-    assert calibration_error(confidence, right) < 0.01
-    assert calibration_error(np.sqrt(confidence), right) > 0.1
+    assert calibration(confidence, right).error < 0.01
+    assert calibration(np.sqrt(confidence), right).error > 0.1

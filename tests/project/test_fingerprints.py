@@ -101,13 +101,6 @@ def test_training_reaches_the_methods_it_may_choose_from_by_name_and_not_the_flo
     assert not [name for name in reached if name.startswith(("flows", "fewshot.tracking", "fewshot.cli"))]
 
 
-def test_what_training_reads_is_what_its_key_covers() -> None:
-    from fewshot.training.loop import TRAINING_KEYS
-    from flows.plans import READS
-
-    assert READS["meta-train"] == TRAINING_KEYS
-
-
 def test_every_module_has_a_hash_that_does_not_depend_on_the_process(tmp_path: Path) -> None:
     shutil.copytree(SOURCES / "fewshot", tmp_path / "fewshot", ignore=shutil.ignore_patterns("__pycache__"))
     assert code_hashes("fewshot.training.loop", tmp_path) == code_hashes("fewshot.training.loop")

@@ -13,13 +13,12 @@ from fewshot.data.dataset import Dataset
 from fewshot.data.splits import unrotated
 from fewshot.errors import DataError, RegistryError
 from fewshot.evaluation.stats import Score
-from fewshot.model import save_model
+from fewshot.model import ModelDescription, describe_model, save_model
 from fewshot.project.lineage import Lineage
 from fewshot.project.paths import Home
 from fewshot.promotion.champion import DECISION, TESTS, VERDICT, PromotionRecord, decide_promotion, history, rollback
 from fewshot.promotion.gate_episodes import gate_episodes
 from fewshot.settings.schema import Settings, settings_from
-from fewshot.system.files import read_json, write_json
 from fewshot.tracking import runs as tracking
 from fewshot.tracking.store import aliases, connect
 from fewshot.tracking.versions import register
@@ -47,14 +46,14 @@ def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[
     folder = tmp_path_factory.mktemp("trained")
     result = train(settings_from(TOY | {"train": TOY["train"] | {"learning_rate": 5e-3}}), dataset, folder / "good")  # type: ignore[operator]
     records = {"good": {"model": str(result.model), "weights_sha256": result.weights_sha256}}
-    description = read_json(result.model / "model.json", "")
+    description = describe_model(result.model)
     for number, name in enumerate(("bad", "as bad")):
         weights = load_file(result.model / "weights.safetensors")
         weights["backbone.norms.3.weight"] *= 0
         weights["backbone.norms.3.bias"] *= 0
         weights["backbone.norms.0.bias"] += number
         place = folder / name
-        digest = save_model(place, weights, settings_from(description["settings"]), (1, 16, 16), description["data"])
+        digest = save_model(place, weights, description.settings, (1, 16, 16), description.data)
         records[name] = {"model": str(place), "weights_sha256": digest}
     return records
 
@@ -235,22 +234,18 @@ def test_history_of_an_unknown_model_is_an_error(home: Home) -> None:
         history(home, "nobody")
 
 
-def test_classes_that_a_model_was_trained_on_are_left_out(
-    dataset: Dataset, trained: dict[str, dict[str, str]], tmp_path: Path
-) -> None:
-    model, shape = Path(trained["good"]["model"]), SHAPES[0]
-    drawn, left_out = gate_episodes(dataset, [model], shape, 40)
+def test_classes_that_a_model_was_trained_on_are_left_out(dataset: Dataset, trained: dict[str, dict[str, str]]) -> None:
+    description, shape = describe_model(Path(trained["good"]["model"])), SHAPES[0]
+    drawn, left_out = gate_episodes(dataset, [description], shape, 40)
     assert left_out == ()
     assert (drawn.rows == dataset.fixed_episodes("gate", shape, 40).rows).all()
 
-    def trained_on(*names: str) -> Path:
-        description = read_json(model / "model.json", "")
-        description["data"]["classes"] += names
-        write_json(tmp_path / str(len(names)) / "model.json", description)
-        return tmp_path / str(len(names))
+    def trained_on(*names: str) -> ModelDescription:
+        data = replace(description.data, classes=(*description.data.classes, *names))
+        return replace(description, data=data)
 
     gate = dataset.class_names("gate")
-    drawn, left_out = gate_episodes(dataset, [model, trained_on(f"{gate[0]}@90")], shape, 40)
+    drawn, left_out = gate_episodes(dataset, [description, trained_on(f"{gate[0]}@90")], shape, 40)
     assert left_out == gate[:1]
     start = {packed.name: packed.start for packed in dataset.pack.classes}
     rows_left_out = range(start[unrotated(gate[0])], start[unrotated(gate[0])] + 8)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fewshot.promotion.gate import Costs, decide, level_of, p_value
+from fewshot.evaluation.costs import Costs
+from fewshot.promotion.gate import decide, level_of, p_value
 from fewshot.settings.schema import GateSettings
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from toy_data import TOY, toy_dataset
 
 from fewshot.data.dataset import Dataset
 from fewshot.data.episode_sampler import EpisodeIndices
 from fewshot.evaluation.predictions import EpisodePredictions
+from fewshot.model import load_model
 from fewshot.reporting import measure as measuring
 from fewshot.reporting.chart import Line, line_chart
 from fewshot.reporting.measure import Measured, measure
@@ -34,15 +34,15 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="module")
 def measured(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Measured:
     model = train(settings_from(TOY), dataset, tmp_path_factory.mktemp("trained")).model
-    return measure(model, dataset, 40, torch.device("cpu"))
+    return measure(load_model(model, "cpu"), dataset, 40)
 
 
 def test_everything_is_measured_as_far_as_the_dataset_goes(measured: Measured) -> None:
     assert list(measured.grid) == ["3w1s", "3w2s"]
     assert [shot for shot, _ in measured.learning] == [1, 2, 3, 5], "of 8 images three are left as queries"
     assert all(score.episodes == 40 for _, score in measured.learning)
-    assert sum(number for _, _, number in measured.calibration) == 40 * 3 * 4
-    assert 0 <= measured.calibration_error <= 1
+    assert sum(measured.calibration.predictions) == 40 * 3 * 4
+    assert 0 <= measured.calibration.error <= 1
     assert measured.latency_ms > 0
     assert measured.parameters > 0
     accuracies = [score.accuracy for _, score in measured.groups]
@@ -55,15 +55,14 @@ def test_groups_and_confusions_by_hand(dataset: Dataset) -> None:
     drawn = EpisodeIndices(EpisodeShape(3, 1, 2), np.zeros((3, 3, 3), np.int64), np.zeros((3, 3), np.int8), classes)
     predicted = np.broadcast_to(np.arange(3)[:, None], (3, 3, 2)).copy()
     predicted[0, 0, 1], predicted[1, 1, 1], predicted[2, 0, 1] = 1, 2, 1
-    right = (predicted == np.arange(3)[:, None]).mean((1, 2))
-    answers = EpisodePredictions(right, predicted, np.full(predicted.shape, 0.5, np.float32))
+    answers = EpisodePredictions(predicted, np.full(predicted.shape, 0.5, np.float32))
     groups = dict(measuring._by_group(dataset, drawn, answers))
     of_class = dict(zip((0, 1, 2), (0.5, 1.0, 1.0), strict=True))
     names = dataset.groups("test")
     for name, score in groups.items():
         mine = [of_class[place] for place in range(3) if names[place] == name]
         assert score.accuracy == pytest.approx(np.mean(mine))
-    answered = np.take_along_axis(classes, predicted.reshape(3, -1), axis=1).reshape(predicted.shape)
+    answered = answers.classes(drawn)
     assert measuring._confused(0, drawn, answered) == (1, 0.5)
     assert measuring._confused(1, drawn, answered) == (1, 0.0)
 

@@ -113,7 +113,7 @@ def test_a_method_of_ones_own_is_named_by_module_or_file(folder: Path, reference
         ("method.name=my_net.py:Other", r"Other is no subclass of fewshot\.methods\.base\.Method"),
         ("backbone.name=my_net.py:CosineNet", r"CosineNet is no subclass of fewshot\.backbones\.base\.Backbone"),
         ("method.name=my_net.py:Half", r"Half does not define classify"),
-        ("method.name=broken.py:Net", r"broken\.py can't be imported: No module named 'nowhere'"),
+        ("method.name=broken.py:Net", r"broken\.py can't be imported: ModuleNotFoundError: No module named 'nowhere'"),
     ],
 )
 def test_a_reference_that_leads_nowhere_is_named(folder: Path, override: str, message: str) -> None:

@@ -7,11 +7,11 @@ import pytest
 from fewshot.errors import UsageError
 from fewshot.methods.inner_loop_settings import InnerLoopSettings
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.settings.presets import load_settings, preset_names, preset_summary
+from fewshot.settings.presets import list_presets, load_settings, preset_summary
 from fewshot.settings.schema import Settings, setting_names, settings_from
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", list_presets())
 def test_every_preset_is_valid_and_says_what_it_does(name: str) -> None:
     settings = load_settings(name)
     assert settings_from(settings.plain()) == settings
@@ -25,7 +25,7 @@ def test_every_preset_is_valid_and_says_what_it_does(name: str) -> None:
         ("train.steps", "'train.steps' is not of the form setting=value"),
         ("train.steps=0", "setting train.steps = 0: input should be greater than or equal to 1"),
         ("data.dataset=omniglit", "unknown dataset 'omniglit'; did you mean 'omniglot'?"),
-        ("data.split=vinyals", "unknown split scheme of glyphs 'vinyals'; choose one of: scripts"),
+        ("data.split_scheme=vinyals", "unknown split scheme of glyphs 'vinyals'; choose one of: scripts"),
         ("evaluate.also=['digit']", "unknown dataset 'digit'; did you mean 'digits'?"),
         ("evaluate.also=[digits]", 'setting evaluate.also = \'[digits]\': a list is written ["a", "b"]'),
         ("method.name=mamml", "unknown method 'mamml'; did you mean 'maml'?"),
@@ -81,7 +81,7 @@ def test_overrides_reach_every_kind_of_value() -> None:
 
 
 def test_changing_the_dataset_changes_its_split() -> None:
-    assert load_settings(overrides=["data.dataset=omniglot"]).data.split == "vinyals"
+    assert load_settings(overrides=["data.dataset=omniglot"]).data.split_scheme == "vinyals"
 
 
 def test_names_say_dataset_method_way_and_shot() -> None:

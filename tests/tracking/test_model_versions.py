@@ -17,7 +17,7 @@ from fewshot.classifier import FewShotClassifier
 from fewshot.errors import RegistryError
 from fewshot.evaluation.stats import Score
 from fewshot.methods.build import build_method
-from fewshot.model import save_model
+from fewshot.model import TrainingData, save_model
 from fewshot.project.fingerprints import SOURCES
 from fewshot.project.lineage import Lineage
 from fewshot.project.paths import Home
@@ -44,7 +44,7 @@ def model_in(home: Home, name: str, seed: int, settings: Settings = SETTINGS) ->
     """The record of a training that never was: random weights."""
     method = build_method(settings.model_copy(update={"seed": seed}), (1, 28, 28))
     folder = home.state / name
-    data = {"dataset": "glyphs", "split": "scripts", "digest": "d" * 64, "classes": []}
+    data = TrainingData("glyphs", "scripts", "d" * 64, ())
     return {"model": name, "weights_sha256": save_model(folder, method.state_dict(), settings, (1, 28, 28), data)}
 
 

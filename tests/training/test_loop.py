@@ -19,7 +19,8 @@ from fewshot.data.dataset import Dataset
 from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageError
 from fewshot.model import load_model
 from fewshot.settings.schema import TrainSettings, settings_from
-from fewshot.training.loop import TrainResult, learning_rate_at, train
+from fewshot.training.loop import learning_rate_at, train
+from fewshot.training.result import TrainResult
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +64,14 @@ def test_damaged_weights_are_trained_again(dataset: Dataset, undisturbed: TrainR
     weights = first.model / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
     with pytest.raises(DamagedFileError, match=r"weights\.safetensors is missing or damaged"):
-        load_model(first.model, torch.device("cpu"))
+        load_model(first.model, "cpu")
     assert train(toy_settings(), dataset, tmp_path).weights_sha256 == undisturbed.weights_sha256
 
 
 def test_folder_of_another_training_is_refused(dataset: Dataset, undisturbed: TrainResult) -> None:
-    with pytest.raises(UsageError, match="other settings or data"):
+    with pytest.raises(
+        UsageError, match=r"holds a training of setting train.steps: 40 there, 41 now; choose another folder"
+    ):
         train(toy_settings(steps=41), dataset, undisturbed.model.parent)
 
 

@@ -62,7 +62,7 @@ def collect(options: FolderOptions, raw: Path) -> None:
     what it was.
     """
     folder = Path(options.path)
-    files = _found(folder)
+    files = image_paths(folder)
     if not files:
         kinds = ", ".join(SUFFIXES)
         raise DataError(f"{folder} holds no image ({kinds}); put a folder of images into it for each class")
@@ -124,7 +124,7 @@ def changes(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping
     return found
 
 
-def _found(folder: Path) -> list[tuple[str, Path]]:
+def image_paths(folder: Path) -> list[tuple[str, Path]]:
     """(class, file) of every image below the folder, in the order of their paths, without what begins with a dot."""
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; correct folder.path in params.yaml: fewshot data watch FOLDER")

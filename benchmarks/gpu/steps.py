@@ -1,0 +1,120 @@
+"""Training steps of the race: ours in each form, eager and as one captured graph, against a plain loop over tasks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.gpu.forms import FORMS, form
+from benchmarks.gpu.section import Section
+from benchmarks.speed.cases import CASES, Case
+from benchmarks.speed.inputs import make_tasks
+from benchmarks.speed.ours import method_of, settings_of
+from benchmarks.speed.reference import PlainMAMLStep, PlainProtoNetStep
+from fewshot.data.batches import EpisodeBatch
+from fewshot.methods.base import Method
+from fewshot.system.device import Compute
+from fewshot.training.outer_step import OuterStep
+
+TIMED = ("maml-15q", "maml-1q-5steps", "maml-strided", "protonet-60w1s5q", "protonet-20w5s5q")
+FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def main() -> None:
+    """Time every case in every form."""
+    section = Section()
+    for name in TIMED[: 1 if section.small else None]:
+        case = replace(CASES[name], tasks=2) if section.small else CASES[name]
+        plain = plain_step(case, section.device)
+        section.add(f"{case.name}, plain loop, float32", measured(section, plain, case))
+        maml = case.kind == "maml-step"
+        for of_form in FORMS if maml else ("as it is",):
+            for precision, dtype in FORMATS.items():
+                compute = Compute(section.device, dtype)
+                with form(of_form, case.tasks):
+                    for kind, make in (("eager", eager), ("graph", captured)):
+                        if kind == "graph" and section.device.type != "cuda":
+                            continue
+                        key = f"{case.name}, {of_form}, {precision}, {kind}"
+                        try:
+                            section.add(key, measured(section, make(case, compute), case))
+                        except (RuntimeError, AssertionError) as error:
+                            section.add(key, {"failed": str(error).splitlines()[0][:300]})
+                            torch.cuda.empty_cache()
+
+
+def measured(section: Section, step: Callable[[], object], case: Case) -> dict[str, object]:
+    """Milliseconds of a step, tasks each second, peak memory."""
+    if section.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    time = section.milliseconds(step, 0.2 if section.small else 0.8)
+    peak = torch.cuda.max_memory_allocated() / 2**30 if section.device.type == "cuda" else 0.0
+    return {"ms": time, "tasks_per_s": round(1e3 * case.tasks / time["median"], 1), "peak_gib": round(peak, 2)}
+
+
+def plain_step(case: Case, device: torch.device) -> Callable[[], object]:
+    """The step as the papers have it, with the weights and images on the device."""
+    if case.kind == "maml-step":
+        maml = PlainMAMLStep(case, "")
+        maml.network.to(device)
+        maml.tasks = [tuple(tensor.to(device) for tensor in task) for task in maml.tasks]  # type: ignore[misc]
+        maml.outer = torch.optim.Adam(maml.network.parameters(), lr=1e-3)
+        return maml.step
+    step = PlainProtoNetStep(case, "")
+    step.network.to(device)
+    step.support, step.query, step.labels = (of.to(device) for of in (step.support, step.query, step.labels))
+    step.outer = torch.optim.Adam(step.network.parameters(), lr=1e-3)
+    return step.step
+
+
+def parts_of(case: Case, compute: Compute) -> tuple[Method, EpisodeBatch]:
+    """Our method with the race's weights, and its batch, on the device."""
+    method = method_of(case, settings_of(case, "ours")).to(compute.device)
+    tasks = make_tasks(case)
+    return method, EpisodeBatch(tasks.support.to(compute.device), tasks.query.to(compute.device))
+
+
+def eager(case: Case, compute: Compute) -> Callable[[], object]:
+    """The library's own outer step."""
+    method, batch = parts_of(case, compute)
+    step = OuterStep(method, settings_of(case, "ours").train, compute)
+    return lambda: step(batch, 1e-3)
+
+
+def captured(case: Case, compute: Compute) -> Callable[[], object]:
+    """The whole outer step, gradient, clipping and Adam, as one CUDA graph; the replay is returned."""
+    method, batch = parts_of(case, compute)
+    method.train()
+    parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=1e-3, capturable=True, fused=True)
+
+    def step() -> None:
+        with compute.autocast():
+            loss = method.loss(batch).loss
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        torch.nn.utils.clip_grad_norm_(parameters, 10.0, foreach=True)
+        optimizer.step()
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def operations(case: Case) -> int:
+    """Floating-point operations of a step of the plain network, two for each multiply-add."""
+    with FlopCounterMode(display=False) as counter:
+        plain_step(replace(case, tasks=1), torch.device("cpu"))()
+    return int(counter.get_total_flops()) * case.tasks
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Datasets made of what is in memory: arrays, any torch dataset, a folder of images. Nothing is written to disk."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from fewshot.data.dataset import Dataset
+from fewshot.data.pack import Pack, PackedClass
+from fewshot.data.splits import SPLITS, SplitScheme, hashed_share
+from fewshot.errors import DataError, UsageError, unknown
+from fewshot.system.files import sha256_json
+
+Splits = Mapping[str, Iterable[Any]] | Literal["hash", "test-only"]
+"""Split -> labels of its classes; "hash": by a hash of the names, see SHARES; "test-only": every class is held out."""
+
+SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
+"""Share of the classes that each split gets, where nothing else is said."""
+
+
+def from_arrays(images: Any, labels: Sequence[Any], name: str = "arrays", splits: Splits = "hash") -> Dataset:
+    """A dataset of images and a label for each.
+
+    `images` is an array or tensor [image, channel, height, width], [image, height, width] or [image, height, width,
+    channel], uint8 or float in [0, 1]. Labels may be of any kind; a class is called by its label's text. Raises
+    UsageError for other images, and for splits that name no or unknown classes.
+    """
+    pixels = _as_uint8(images)
+    names = np.array([str(label) for label in labels])
+    if len(names) != len(pixels):
+        raise UsageError(f"{len(pixels)} images but {len(names)} labels; give one label for each image")
+    if wrong := sorted(name for name in set(names.tolist()) if "@" in name or not name):
+        raise UsageError(f"label {wrong[0]!r} can't name a class: it is empty or holds '@', which marks rotations")
+    order = np.argsort(names, kind="stable")
+    distinct, starts, counts = np.unique(names[order], return_index=True, return_counts=True)
+    classes = tuple(PackedClass(*of) for of in zip(distinct.tolist(), [name] * len(distinct), starts.tolist(),
+                                                   counts.tolist(), strict=True))  # fmt: skip
+    ordered = np.ascontiguousarray(pixels[order])
+    table = [[packed.name, packed.start, packed.count] for packed in classes]
+    digest = sha256_json([hashlib.sha256(ordered.data).hexdigest(), list(ordered.shape), table])
+    scheme = splits if isinstance(splits, str) else "given"
+    return Dataset(
+        name,
+        Pack(ordered, classes, digest),
+        SplitScheme(name, scheme, digest, _assigned(splits, distinct.tolist()), ""),
+    )
+
+
+def from_torch(dataset: Any, name: str = "torch", splits: Splits = "hash") -> Dataset:
+    """A dataset of all items of a torch dataset that gives (image, label): tensors, arrays or PIL images of one size.
+
+    Raises UsageError that names the first item of another size.
+    """
+    images: list[np.ndarray] = []
+    labels: list[Any] = []
+    for place in range(len(dataset)):
+        image, label = dataset[place][:2]
+        array = _array(image)
+        if images and array.shape != images[0].shape:
+            raise UsageError(
+                f"item {place} of the dataset is an image of {array.shape}, the first is of {images[0].shape}; "
+                "resize them, for example with torchvision.transforms.v2.Resize"
+            )
+        images.append(array)
+        labels.append(label.item() if hasattr(label, "item") else label)
+    if not images:
+        raise UsageError("the dataset is empty")
+    return from_arrays(np.stack(images), labels, name, splits)
+
+
+def from_folder(folder: str | Path, side: int = 84, channels: Literal[1, 3] = 3, splits: Splits = "hash") -> Dataset:
+    """A dataset of the images below a folder, each folder that holds some being a class, fitted into a square.
+
+    Raises DataError for a folder that is not there or holds no image, and for a file that can't be read as one.
+    """
+    from fewshot.data.image_files import read_image
+    from fewshot.data.sources.folder import image_paths
+
+    files = image_paths(Path(folder))
+    if not files:
+        raise DataError(f"{folder} holds no image; put a folder of images into it for each class")
+    images = [read_image(file, (channels, side, side), "bright") for _, file in files]
+    return from_arrays(np.stack(images), [label for label, _ in files], Path(folder).resolve().name, splits)
+
+
+def _assigned(splits: Splits, classes: list[str]) -> dict[str, tuple[str, ...]]:
+    """The classes of each split."""
+    if splits == "test-only":
+        return {"test": tuple(classes)}
+    if splits == "hash":
+        # By rank and not by value, so that few classes, too, are shared out as SHARES says.
+        ranked = sorted(classes, key=lambda name: hashed_share(name, "part"))
+        ends = [round(share * len(ranked)) for share in accumulate(SHARES.values(), initial=0.0)]
+        return {
+            split: tuple(sorted(ranked[first:end])) for split, (first, end) in zip(SHARES, pairwise(ends), strict=True)
+        }
+    if isinstance(splits, str):
+        raise unknown("kind of splits", splits, ("hash", "test-only"))
+    found = {split: tuple(sorted(str(label) for label in labels)) for split, labels in splits.items()}
+    of_split: dict[str, str] = {}
+    for split, names in found.items():
+        if split not in SPLITS:
+            raise unknown("split", split, SPLITS)
+        for name in names:
+            if name not in classes:
+                raise unknown(f"class in splits[{split!r}]", name, classes)
+            if name in of_split:
+                raise UsageError(f"class {name!r} is in two splits, {of_split[name]} and {split}; a class has one")
+            of_split[name] = split
+    return {split: found[split] for split in SPLITS if found.get(split)}
+
+
+def _array(image: Any) -> np.ndarray:
+    return np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+
+
+def _as_uint8(images: Any) -> UInt8[np.ndarray, "image channel height width"]:
+    array = _array(images)
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or not array.size:
+        raise UsageError(f"images of shape {array.shape}; give [image, channel, height, width]")
+    if array.shape[1] not in (1, 2, 3, 4) and array.shape[3] in (1, 3, 4):
+        array = array.transpose(0, 3, 1, 2)
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == bool or (np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1):
+        return np.asarray((array * np.float64(255)).round().astype(np.uint8))
+    raise UsageError(
+        f"images are {array.dtype} from {array.min()} to {array.max()}; give uint8 in [0, 255] or float in [0, 1], not "
+        "yet normalised by mean and deviation"
+    )

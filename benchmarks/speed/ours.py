@@ -13,6 +13,7 @@ from fewshot.data.batches import EpisodeBatch, ImageBank
 from fewshot.evaluation.predictions import predict_episodes
 from fewshot.methods.base import Method
 from fewshot.methods.build import build_method
+from fewshot.model import Model, ModelDescription, TrainingData
 from fewshot.settings.schema import Settings, settings_from
 from fewshot.system.device import Compute
 from fewshot.training.outer_step import OuterStep
@@ -72,7 +73,8 @@ class OursLatency:
     def __init__(self, case: Case, contestant: str) -> None:
         settings = settings_of(case, contestant)
         compute = Compute.pick("cpu", settings.train.precision)
-        self.classifier = FewShotClassifier(method_of(case, settings).eval(), IMAGE_SHAPE, compute)
+        description = ModelDescription("", IMAGE_SHAPE, settings.plain(), TrainingData("", "", "", ()), {})
+        self.classifier = FewShotClassifier(Model(method_of(case, settings).eval(), description, compute))
         images = make_images()[draw(case.shape, 1).rows[0]]  # way shot+1 channel height width
         self.support = [np.ascontiguousarray(of_class[: case.shape.shot]) for of_class in images]
         self.query = np.ascontiguousarray(images[0, case.shape.shot :])

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 from prefect.events import emit_event
 
-from flows.cli import output
+from flows import steps
 
 TRIES, TIMEOUT_S, WAIT_S = 3, 10.0, 2.0
 
@@ -31,4 +31,4 @@ def _post(webhook: str, outcome: dict[str, Any]) -> None:
             return
         except httpx.HTTPError as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    output.remark(f"the webhook {webhook} was not told in {TRIES} tries: {said}")
+    steps.remark(f"the webhook {webhook} was not told in {TRIES} tries: {said}")

@@ -13,8 +13,9 @@ import httpx
 from fewshot.errors import PipelineError
 from fewshot.project.doctor import Finding
 from fewshot.project.paths import Home
+from flows.servers.both import api_address, both_servers
 from flows.servers.ephemeral_prefect import running_api
-from flows.servers.supervisor import Part, Supervisor, api_address, both_servers
+from flows.servers.supervisor import Part, Supervisor
 
 POOL = "local"
 NIGHTLY = "retrain/nightly"

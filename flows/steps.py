@@ -67,19 +67,23 @@ def waiting(text: str) -> Iterator[None]:
         _report(logging.DEBUG, Waiting(""))
 
 
-def show(handler: logging.Handler) -> None:
-    """Let a handler, and no other, take the records."""
+class ReportHandler(logging.Handler):
+    """The base of what shows reports."""
+
+
+def show(handler: ReportHandler) -> None:
+    """Let this handler, and no other, take the records."""
     LOGGER.handlers, LOGGER.propagate = [handler], False
     LOGGER.setLevel(logging.DEBUG)
 
 
 def show_as_lines() -> None:
     """Write the records to standard error as lines, unless a command line shows them already."""
-    if not LOGGER.handlers:
+    if not any(isinstance(handler, ReportHandler) for handler in LOGGER.handlers):
         show(_Lines(logging.INFO))
 
 
-class _Lines(logging.Handler):
+class _Lines(ReportHandler):
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr, flush=True)
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.status import Status
 
 from fewshot.cli.console import command_name, make_console
-from flows.steps import LABEL, Remark, StepDone, Waiting
+from flows.steps import LABEL, Remark, ReportHandler, StepDone, Waiting
 from flows.summary import in_words, percent
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def heading(run_name: str, preset: str) -> None:
     make_console().print(f"[bold]{run_name}[/] (preset {preset})")
 
 
-class Reports(logging.Handler):
+class Reports(ReportHandler):
     """Shows what flows report: finished steps on standard output, remarks and a spinner on standard error."""
 
     def __init__(self) -> None:

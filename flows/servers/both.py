@@ -17,7 +17,7 @@ HOST = "127.0.0.1"
 
 @contextmanager
 def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Supervisor]:
-    """MLflow's page and Prefect's server while the block runs, under a supervisor that can take further parts.
+    """Run MLflow's and Prefect's servers during the block, under a supervisor that can take further parts.
 
     The block is entered when both answer. Raises PipelineError if a port is taken or one does not start.
     """

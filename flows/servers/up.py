@@ -1,4 +1,4 @@
-"""`fewshot up`: both servers, a worker and the schedule, on one machine; and whether they all answer."""
+"""`fewshot up`: both servers, a worker and the schedule on one machine, and a check that they all answer."""
 
 import json
 import os
@@ -28,7 +28,7 @@ SWEEP_S = 20.0
 def everything(
     home: Home, mlflow_port: int, prefect_port: int, preset: str, overrides: list[str], cron: str
 ) -> Iterator[Supervisor]:
-    """Servers, worker and deployments while the block runs; `retrain` comes at the times of `cron` (UTC)."""
+    """Run servers, worker and deployments during the block; `retrain` runs at the times of `cron` (UTC)."""
     with both_servers(home, mlflow_port, prefect_port) as supervisor:
         api = api_address(prefect_port)
         worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]

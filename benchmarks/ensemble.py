@@ -20,11 +20,11 @@ from fewshot.data.dataset import open_dataset
 from fewshot.evaluation.predictions import predict_episodes
 from fewshot.evaluation.stats import score
 from fewshot.methods.inner_loop import InnerLoop
-from fewshot.model import describe_model, load_model
+from fewshot.methods.inner_loop_settings import InnerLoopSettings
+from fewshot.model import load_model
 from fewshot.project.paths import find_home
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.settings.methods import InnerLoopSettings
-from fewshot.system.device import pick_device, prepare_cpu
+from fewshot.system.device import prepare_cpu
 
 SHAPES, EPISODES = (EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15)), 600
 
@@ -32,14 +32,15 @@ SHAPES, EPISODES = (EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15)), 600
 def main(folder: Path) -> None:
     """Answer the frozen test episodes both ways, compare, write."""
     prepare_cpu(0)
-    description, device = describe_model(folder), pick_device("auto")
-    dataset = open_dataset(find_home().data, description["data"]["dataset"], description["data"]["split"])
-    method, bank = load_model(folder, device), ImageBank(dataset.pack.images, device)
+    model = load_model(folder)
+    of_data, method = model.description.data, model.method
+    dataset = open_dataset(find_home().data, of_data.dataset, of_data.split_scheme)
+    bank = ImageBank(dataset.pack.images, model.compute.device)
     if not isinstance(method, InnerLoop) or method.settings.ensemble == 1:
         sys.exit(f"error: {folder} holds no ensemble")
     found: dict[str, object] = {
         "command": "python benchmarks/ensemble.py .fewshot/training/.../model",
-        "weights_sha256": description["weights_sha256"],
+        "weights_sha256": model.description.weights_sha256,
         "versions": {"torch": version("torch"), "numpy": np.__version__},
     }
     of_model: InnerLoopSettings = method.settings
@@ -49,7 +50,7 @@ def main(folder: Path) -> None:
             for members in (1, of_model.ensemble):
                 method.settings = of_model.model_copy(update={"ensemble": members})
                 accuracies[members] = predict_episodes(
-                    method, bank, dataset.fixed_episodes("test", shape, EPISODES), mode
+                    method, bank, dataset.fixed_episodes("test", shape, EPISODES), mode, model.compute
                 ).accuracy
             gain = accuracies[of_model.ensemble] - accuracies[1]
             found[f"{shape.task} {mode}"] = {

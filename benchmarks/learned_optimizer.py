@@ -29,18 +29,18 @@ from fewshot.data.batches import ImageBank
 from fewshot.data.dataset import Dataset, open_dataset
 from fewshot.data.episode_sampler import EpisodeIndices
 from fewshot.evaluation.stats import score
-from fewshot.methods import build_method
 from fewshot.methods.base import BatchNorm, Method
+from fewshot.methods.build import build_method
 from fewshot.methods.task_threads import Workers
 from fewshot.model import load_model
 from fewshot.project.paths import find_home
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.presets import load_settings
 from fewshot.settings.schema import Settings
-from fewshot.system.device import pick_device, prepare_cpu
+from fewshot.system.device import Compute, prepare_cpu
 from fewshot.training.loop import train
 
-PRESET = "omniglot-metalearner-5w1s"
+PRESET = "omniglot-learned-optimizer-5w1s"
 STEPS = 600
 AS_LONG = 1400
 """Steps of MAML that take as long as STEPS of the meta-learner."""
@@ -51,17 +51,21 @@ SHAPES = (EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15))
 def main() -> None:
     """Train, choose the rates, test, compare, write."""
     home, learned = find_home(), load_settings(PRESET, [f"train.steps={STEPS}"])
-    prepare_cpu(learned.threads)
+    compute = Compute.pick(learned.device, learned.train.precision, learned.threads)
+    prepare_cpu(compute.threads)
     dataset = open_dataset(home.data, learned.data.dataset, learned.data.split_scheme)
-    bank = ImageBank(dataset.pack.images, pick_device(learned.device))
+    bank = ImageBank(dataset.pack.images, compute.device)
     by_hand = {rate: _by_hand(learned, rate) for rate in RATES}
 
     def trained(settings: Settings, name: str) -> Method:
-        return load_model(train(settings, dataset, home.state / "learned_optimizer" / name).model, bank.device)
+        return load_model(
+            train(settings, dataset, home.state / "learned_optimizer" / name).model, learned.device
+        ).method
 
     optimizer = trained(learned, "learned")
-    ours = _measured(optimizer, bank, dataset, "test", 600)
-    own = _compared(ours, {rate: trained(one, f"rate {rate:g}") for rate, one in by_hand.items()}, bank, dataset)
+    ours = _measured(optimizer, bank, dataset, compute, "test", 600)
+    descents = {rate: trained(one, f"rate {rate:g}") for rate, one in by_hand.items()}
+    own = _compared(ours, descents, bank, dataset, compute)
     rate = own["5w1s inductive accuracy"]["rate"]
     longer = trained(_by_hand(load_settings(PRESET, [f"train.steps={AS_LONG}"]), rate), f"rate {rate:g} as long")
     found: dict[str, Any] = {
@@ -69,10 +73,10 @@ def main() -> None:
         "settings": learned.plain(),
         "learned": {key: _mean(values) for key, values in ours.items()},
         "descent from the same weights": _compared(
-            ours, {rate: _with_weights(one, optimizer, bank) for rate, one in by_hand.items()}, bank, dataset
+            ours, {rate: _with_weights(one, optimizer, bank) for rate, one in by_hand.items()}, bank, dataset, compute
         ),
         "descent from its own weights": own,
-        "descent from its own weights, trained as long": _compared(ours, {rate: longer}, bank, dataset),
+        "descent from its own weights, trained as long": _compared(ours, {rate: longer}, bank, dataset, compute),
         "versions": {"python": platform.python_version(), "torch": version("torch"), "numpy": np.__version__},
     }
     target = Path(__file__).parent / "results_learned_optimizer.json"
@@ -81,15 +85,20 @@ def main() -> None:
 
 
 def _compared(
-    ours: dict[str, Float[np.ndarray, "episode"]], descents: dict[float, Method], bank: ImageBank, dataset: Dataset
+    ours: dict[str, Float[np.ndarray, "episode"]],
+    descents: dict[float, Method],
+    bank: ImageBank,
+    dataset: Dataset,
+    compute: Compute,
 ) -> dict[str, Any]:
     """What the learned optimizer reached in each measure, against descent at the rate that validated best in it."""
-    validated = {rate: _measured(method, bank, dataset, "val", 200) for rate, method in descents.items()}
+    validated = {rate: _measured(method, bank, dataset, compute, "val", 200) for rate, method in descents.items()}
     best = {}
     for key in ours:
         sign = 1 if key.endswith("accuracy") else -1
         best[key] = max(descents, key=lambda rate: sign * validated[rate][key].mean())
-    tested = {rate: _measured(descents[rate], bank, dataset, "test", 600) for rate in sorted(set(best.values()))}
+    rates = sorted(set(best.values()))
+    tested = {rate: _measured(descents[rate], bank, dataset, compute, "test", 600) for rate in rates}
     found = {}
     for key, values in ours.items():
         rate = best[key]
@@ -116,12 +125,11 @@ def _with_weights(settings: Settings, source: Method, bank: ImageBank) -> Method
     method = build_method(settings, bank.image_shape).to(bank.device)
     weights = {name: tensor for name, tensor in source.state_dict().items() if not name.startswith("meta_learner.")}
     method.load_state_dict(weights)
-    method.precision = source.precision
     return method
 
 
 def _measured(
-    method: Method, bank: ImageBank, dataset: Dataset, subset: str, episodes: int
+    method: Method, bank: ImageBank, dataset: Dataset, compute: Compute, subset: str, episodes: int
 ) -> dict[str, Float[np.ndarray, "episode"]]:
     """Accuracy and cross-entropy of each frozen episode, by shape and treatment of the queries."""
     method.eval()
@@ -131,17 +139,17 @@ def _measured(
         size = method.tasks_at_once(drawn.rows[0].size)
         parts = [drawn[first : first + size] for first in range(0, len(drawn), size)]
         for mode in method.batch_norm_modes:
-            measured = Workers(method).map(partial(_accuracy_and_loss, bank, mode), parts)
+            measured = Workers(method, compute).map(partial(_accuracy_and_loss, method, bank, mode, compute), parts)
             accuracy, loss = torch.cat(list(measured), 1).double().numpy()
             found |= {f"{shape.task} {mode} accuracy": accuracy, f"{shape.task} {mode} loss": loss}
     return found
 
 
 def _accuracy_and_loss(
-    bank: ImageBank, mode: BatchNorm, method: Method, part: EpisodeIndices
+    method: Method, bank: ImageBank, mode: BatchNorm, compute: Compute, part: EpisodeIndices
 ) -> Float[Tensor, "measure task"]:
     batch = bank.batch(part)
-    with torch.no_grad(), method.autocast():
+    with torch.no_grad(), compute.autocast():
         logits = method.logits(batch, mode).float()
     accuracy = (logits.argmax(-1) == batch.labels).float().mean(1)
     return torch.stack([accuracy, cross_entropy(logits.mT, batch.labels, reduction="none").mean(1)])

@@ -24,11 +24,11 @@ from fewshot.data.dataset import open_dataset
 from fewshot.evaluation.stats import score
 from fewshot.methods import mamlpp
 from fewshot.methods.mamlpp import MAMLPlusPlus
-from fewshot.methods.stacked_tasks import Images, Weights, flat
-from fewshot.model import describe_model, load_model
+from fewshot.methods.stacked_network import Images, Weights, flat
+from fewshot.model import load_model
 from fewshot.project.paths import find_home
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.system.device import pick_device, prepare_cpu
+from fewshot.system.device import Compute, prepare_cpu
 
 EPISODES = 600
 
@@ -36,21 +36,25 @@ EPISODES = 600
 def main(folder: Path) -> None:
     """Answer the frozen test episodes in each way, compare, write."""
     prepare_cpu(0)
-    description, device = describe_model(folder), pick_device("auto")
-    dataset = open_dataset(find_home().data, description["data"]["dataset"], description["data"]["split"])
-    method, bank = load_model(folder, device), ImageBank(dataset.pack.images, device)
+    model = load_model(folder)
+    of_data, method = model.description.data, model.method
+    dataset = open_dataset(find_home().data, of_data.dataset, of_data.split_scheme)
+    bank = ImageBank(dataset.pack.images, model.compute.device)
     if not isinstance(method, MAMLPlusPlus):
         sys.exit(f"error: {folder} holds no MAML++")
     episodes = dataset.fixed_episodes("test", EpisodeShape(5, 1, 15), EPISODES)
     right = [
-        {name: float((answer.argmax(-1) == batch.labels).float().mean()) for name, answer in answers(method, batch)}
+        {
+            name: float((answer.argmax(-1) == batch.labels).float().mean())
+            for name, answer in answers(method, batch, model.compute)
+        }
         for place in range(EPISODES)
         for batch in [bank.batch(episodes[place : place + 1])]
     ]
     of_name = {name: np.array([one[name] for one in right]) for name in right[0]}
     found = {
         "command": "python benchmarks/mamlpp_statistics.py .fewshot/training/.../model",
-        "weights_sha256": description["weights_sha256"],
+        "weights_sha256": model.description.weights_sha256,
         "accuracy": {name: asdict(score(values)) for name, values in of_name.items()},
         "support set - running": asdict(score(of_name["support set"] - of_name["running"])),
         "versions": {"torch": version("torch"), "numpy": np.__version__},
@@ -60,17 +64,17 @@ def main(folder: Path) -> None:
     print(json.dumps(found["accuracy"], indent=1))
 
 
-def answers(method: MAMLPlusPlus, batch: EpisodeBatch) -> Iterator[tuple[str, torch.Tensor]]:
+def answers(method: MAMLPlusPlus, batch: EpisodeBatch, compute: Compute) -> Iterator[tuple[str, torch.Tensor]]:
     """(whose statistics, logits) for one task."""
-    with method.autocast():
+    with compute.autocast():
         support, labels = flat(batch.support)
         queries = batch.query.flatten(1, 2)
-        learned = method._learn(support, labels, "transductive")
+        learned = method.adapted(support, labels, "transductive")
         with torch.no_grad():
-            yield "running", method._answer(learned, queries, "inductive")
+            yield "running", method.classify_queries(learned, queries, "inductive")
             with statistics_of(method, learned, support):
-                yield "support set", method._answer(learned, queries, "inductive")
-            yield "queries", method._answer(learned, queries, "transductive")
+                yield "support set", method.classify_queries(learned, queries, "inductive")
+            yield "queries", method.classify_queries(learned, queries, "transductive")
 
 
 @contextmanager

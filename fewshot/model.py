@@ -17,10 +17,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fewshot.errors import DamagedFileError, UsageError
-from fewshot.methods import build_method
 from fewshot.methods.base import Head, Method
+from fewshot.methods.build import build_method
 from fewshot.migrations import FORMAT, format_of, migrate_description
-from fewshot.settings.schema import Settings, TorchvisionSettings, settings_from
+from fewshot.settings.plugins import warn_of_changed_sources
+from fewshot.settings.schema import Settings, settings_from
 from fewshot.system.device import Compute, keep_freed_memory
 from fewshot.system.files import read_json, sha256_file, write_bytes, write_json
 
@@ -154,8 +155,9 @@ def load_model(folder: Path, device: str = "auto") -> Model:
     keep_freed_memory()
     settings = description.settings
     compute = Compute.pick(device, settings.train.precision, settings.threads)
-    method = build_method(_without_download(settings), description.image_shape, len(description.data.classes))
-    method.precision = compute.precision
+    warn_of_changed_sources(description.sources, settings)
+    without_download = settings.model_copy(update={"backbone": settings.backbone.without_download()})
+    method = build_method(without_download, description.image_shape, len(description.data.classes))
     content = path.read_bytes()
     try:
         method.load_state_dict(load(content))
@@ -167,10 +169,3 @@ def load_model(folder: Path, device: str = "auto") -> Model:
 def plain(tensor: Tensor) -> Tensor:
     """A tensor on the CPU in plain row-major layout, as safetensors wants it."""
     return tensor.detach().cpu().contiguous(memory_format=torch.contiguous_format)
-
-
-def _without_download(settings: Settings) -> Settings:
-    """Settings whose network doesn't begin with published weights, as its own are about to be loaded."""
-    if not isinstance(settings.backbone, TorchvisionSettings):
-        return settings
-    return settings.model_copy(update={"backbone": settings.backbone.model_copy(update={"weights": ""})})

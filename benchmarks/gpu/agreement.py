@@ -3,12 +3,12 @@
 import math
 
 import torch
-from fewshot.methods.build import build_method
 
 from benchmarks.gpu.section import Section
 from fewshot.data.batches import EpisodeBatch
 from fewshot.methods import METHODS
 from fewshot.methods.base import Method
+from fewshot.methods.build import build_method
 from fewshot.settings.schema import settings_from
 
 LIMIT = 1e-3

@@ -2,10 +2,10 @@
 
 import torch
 import torchvision
-from fewshot.backbones.build import build_backbone
 from torch import nn
 
 from benchmarks.gpu.section import Section
+from fewshot.backbones.build import build_backbone
 from fewshot.settings.schema import settings_from
 
 

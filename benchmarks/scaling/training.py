@@ -9,9 +9,9 @@ import numpy as np
 from benchmarks.scaling.conditions import Conditions, Values, memory_mb
 from fewshot.data.batches import ImageBank
 from fewshot.data.episode_sampler import ClassTable, EpisodeSampler
-from fewshot.methods import build_method
+from fewshot.methods.build import build_method
 from fewshot.settings.presets import load_settings
-from fewshot.system.device import pick_device, pick_precision, prepare_cpu
+from fewshot.system.device import Compute, prepare_cpu
 from fewshot.training.outer_step import OuterStep
 
 _CLASSES, _IMAGES_OF_CLASS = 200, 20
@@ -37,15 +37,15 @@ def measure_way(way: int, conditions: Conditions, folder: Path) -> Values:
 def _measure(preset: str, changes: list[str], conditions: Conditions) -> Values:
     """Draw, gather and learn from one batch after the other, as meta-training does."""
     settings = load_settings(preset, changes)
-    prepare_cpu(conditions.threads)
-    device, train = pick_device(conditions.device), settings.train
+    train = settings.train
+    compute = Compute.pick(conditions.device, train.precision, conditions.threads)
+    prepare_cpu(compute.threads)
     images = np.random.default_rng(0).integers(0, 256, (_CLASSES * _IMAGES_OF_CLASS, 1, 28, 28), dtype=np.uint8)
     start = np.arange(0, len(images), _IMAGES_OF_CLASS)
     table = ClassTable(start, np.full(_CLASSES, _IMAGES_OF_CLASS), np.zeros(_CLASSES, np.int8))
-    bank, source = ImageBank(images, device), EpisodeSampler(table, train.episode, settings.seed, "scaling")
-    method = build_method(settings, bank.image_shape).to(device)
-    method.precision = pick_precision(train.precision, device)
-    learn = OuterStep(method, train)
+    bank, source = ImageBank(images, compute.device), EpisodeSampler(table, train.episode, settings.seed, "scaling")
+    method = build_method(settings, bank.image_shape).to(compute.device)
+    learn = OuterStep(method, train, compute)
     before, times = memory_mb("VmRSS"), []
     for step in range(_WARM_UP + _STEPS):
         began = time.perf_counter()

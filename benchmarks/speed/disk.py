@@ -23,6 +23,7 @@ from fewshot.data.episode_sampler import EpisodeSampler
 from fewshot.data.sources import omniglot
 from fewshot.project.paths import find_home
 from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.system.device import Compute
 from fewshot.system.download import MIRROR
 from fewshot.training.outer_step import OuterStep
 
@@ -58,7 +59,9 @@ class OursFromDisk:
         dataset = open_dataset(data, "omniglot", SPLIT)
         bank = ImageBank(dataset.pack.images, CPU)
         source = EpisodeSampler(dataset.class_table("train"), self.case.shape, self.settings.seed, "train")
-        outer = OuterStep(method_of(self.case, self.settings), self.settings.train)
+        outer = OuterStep(
+            method_of(self.case, self.settings), self.settings.train, Compute.pick("cpu", self.settings.train.precision)
+        )
         rate = self.settings.train.learning_rate
         accuracies = [float(outer(bank.batch(source.sample(number)), rate).accuracy) for number in range(episodes)]
         self.accuracy = sum(accuracies) / len(accuracies)

@@ -11,10 +11,11 @@ from benchmarks.speed.inputs import draw, make_images, make_tasks, make_weights
 from fewshot.classifier import FewShotClassifier
 from fewshot.data.batches import EpisodeBatch, ImageBank
 from fewshot.evaluation.predictions import predict_episodes
-from fewshot.methods import build_method
 from fewshot.methods.base import Method
+from fewshot.methods.build import build_method
+from fewshot.model import Model, ModelDescription, TrainingData
 from fewshot.settings.schema import Settings, settings_from
-from fewshot.system.device import pick_precision
+from fewshot.system.device import Compute
 from fewshot.training.outer_step import OuterStep
 
 CPU = torch.device("cpu")
@@ -26,7 +27,8 @@ class OursStep:
     def __init__(self, case: Case, contestant: str) -> None:
         settings = settings_of(case, contestant)
         self.method, self.rate = method_of(case, settings), settings.train.learning_rate
-        self.outer = OuterStep(self.method, settings.train)
+        self.compute = Compute.pick("cpu", settings.train.precision)
+        self.outer = OuterStep(self.method, settings.train, self.compute)
         tasks = make_tasks(case)
         self.batch = EpisodeBatch(tasks.support, tasks.query)
         self.fresh = copy.deepcopy(self.method.state_dict())
@@ -41,21 +43,23 @@ class OursStep:
             done = self.outer(self.batch, self.rate)
             return {"loss": float(done.loss), "gradient norm": float(done.gradient_norm)}
         self.method.eval()
-        with torch.no_grad(), self.method.autocast():
+        with torch.no_grad(), self.compute.autocast():
             logits = self.method.logits(self.batch, "inductive")
         return {"loss": float(cross_entropy(logits.float().flatten(0, 1), self.batch.labels.flatten()))}
 
 
 class OursEvaluation:
-    """`fewshot.evaluation.predictions.answer`, which is what `fewshot evaluate` calls."""
+    """`fewshot.evaluation.predictions.predict_episodes`, which is what `fewshot evaluate` calls."""
 
     def __init__(self, case: Case, contestant: str) -> None:
-        self.method = method_of(case, settings_of(case, contestant))
+        settings = settings_of(case, contestant)
+        self.method, self.compute = method_of(case, settings), Compute.pick("cpu", settings.train.precision)
         self.bank = ImageBank(make_images(), CPU)
         self.episodes = draw(case.shape, case.tasks)
 
     def step(self) -> None:
-        answers = predict_episodes(self.method, self.bank, self.episodes, self.method.batch_norm_modes[0])
+        mode = self.method.batch_norm_modes[0]
+        answers = predict_episodes(self.method, self.bank, self.episodes, mode, self.compute)
         self.accuracy = float(answers.accuracy.mean())
 
     def check(self) -> dict[str, float]:
@@ -67,8 +71,10 @@ class OursLatency:
     """`FewShotClassifier.fit`, then `predict` for one image."""
 
     def __init__(self, case: Case, contestant: str) -> None:
-        method = method_of(case, settings_of(case, contestant)).eval()
-        self.classifier = FewShotClassifier(method, IMAGE_SHAPE, CPU)
+        settings = settings_of(case, contestant)
+        compute = Compute.pick("cpu", settings.train.precision)
+        description = ModelDescription("", IMAGE_SHAPE, settings.plain(), TrainingData("", "", "", ()), {})
+        self.classifier = FewShotClassifier(Model(method_of(case, settings).eval(), description, compute))
         images = make_images()[draw(case.shape, 1).rows[0]]  # way shot+1 channel height width
         self.support = [np.ascontiguousarray(of_class[: case.shape.shot]) for of_class in images]
         self.query = np.ascontiguousarray(images[0, case.shape.shot :])
@@ -122,5 +128,4 @@ def method_of(case: Case, settings: Settings) -> Method:
     for place in of_layer:
         state[place].copy_(weights["linear" if place.endswith("weight") else "bias"])
     method.load_state_dict(state)
-    method.precision = pick_precision(settings.train.precision, CPU)
     return method

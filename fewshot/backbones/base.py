@@ -1,19 +1,26 @@
-"""What a network that embeds images must have."""
+"""The interface that every network that embeds images implements."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fewshot.settings.base import BackboneSettings
+
 
 class Backbone(nn.Module, ABC):
-    """A network from images to embeddings, which are its last feature maps, flattened or averaged over places."""
+    """A network from images to embeddings, which are its last feature maps, flattened or averaged over places.
 
+    It is built as `Net(image_shape, settings)`, image_shape being (channel, height, width) of the images.
+    """
+
+    Settings: ClassVar[type[BackboneSettings]] = BackboneSettings
+    """The settings of this network."""
     map_shape: tuple[int, int, int]
     """(channel, height, width) of the last feature maps."""
     averages = False
     """Whether an embedding is the mean of the maps over height and width, instead of all their values."""
-
     is_random = False
     """Whether it drops something at random in training."""
 

@@ -1,20 +1,32 @@
 """Conv-4: the four-block convolutional network that most few-shot papers start from, in its published forms."""
 
 from itertools import pairwise
-from typing import cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from fewshot.backbones.base import Backbone
 from fewshot.backbones.fast.first_block import image_block
 from fewshot.backbones.fast.grouped_layers import BatchNorm, Convolution
 from fewshot.errors import UsageError
-from fewshot.settings.schema import Conv4Settings
+from fewshot.settings.base import BackboneSettings
 
 POOLED = {"pool": 4, "relation": 2, "strided": 0}
-"""How many blocks, counted from the first, end with max-pooling, by form."""
+"""Form -> number of blocks, counted from the first, that end with max-pooling."""
+
+
+class Conv4Settings(BackboneSettings):
+    """Four convolutional blocks, in three published forms."""
+
+    form: Literal["pool", "relation", "strided"] = Field(
+        "pool",
+        description="pool: max-pooling, flattened (ProtoNet paper); strided: stride 2, mean (MAML's code); "
+        "relation: max-pooling in the first two blocks only (RelationNet paper)",
+    )
+    channels: int = Field(64, ge=1, description="filters of each convolution")
 
 
 class Conv4(Backbone):
@@ -30,6 +42,8 @@ class Conv4(Backbone):
     so they commute, and it then sees a quarter of the values), and the convolutions have no bias (the batch
     normalisation behind them subtracts it).
     """
+
+    Settings: ClassVar = Conv4Settings
 
     def __init__(self, image_shape: tuple[int, int, int], settings: Conv4Settings) -> None:
         """`image_shape` is (channel, height, width). Raises UsageError when the halvings leave nothing."""

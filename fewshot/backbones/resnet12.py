@@ -1,29 +1,39 @@
 """ResNet-12: the deep backbone of most later papers (Oreshkin et al. 2018; Lee et al. 2019, section 4.1)."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, max_pool2d
 
 from fewshot.backbones.base import Backbone
 from fewshot.errors import UsageError
-from fewshot.settings.schema import ResNet12Settings
+from fewshot.settings.base import BackboneSettings
 
 SLOPE = 0.1
-"""Of leaky ReLU below zero."""
+"""Slope of leaky ReLU below zero."""
 DROP_SIZE = 5
 """Side of the squares that DropBlock drops, in the last two blocks; elsewhere single values are dropped."""
+
+
+class ResNet12Settings(BackboneSettings):
+    """ResNet-12 with DropBlock, as in MetaOptNet and most later papers."""
+
+    channels: tuple[int, int, int, int] = Field((64, 160, 320, 640), description="filters of the four blocks")
+    drop: float = Field(0.1, ge=0, lt=1, description="share of a map that is dropped in training, in squares")
 
 
 class ResNet12(Backbone):
     """Four residual blocks of three convolutions, each ending with max-pooling; the embedding is the mean of the maps.
 
-    What is dropped has a constant share from the first step on, where the authors of MetaOptNet let it grow over their
-    first 40,000 steps.
+    The dropped share is constant from the first step on; the authors of MetaOptNet let it grow over their first 40,000
+    steps.
     """
 
+    Settings: ClassVar = ResNet12Settings
     averages = True
 
     def __init__(self, image_shape: tuple[int, int, int], settings: ResNet12Settings) -> None:

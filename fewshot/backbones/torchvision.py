@@ -1,22 +1,39 @@
 """Any classification network of torchvision as a backbone, with or without its published weights."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torchvision
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import interpolate
 
 from fewshot.backbones.base import Backbone
 from fewshot.errors import DamagedFileError, UsageError, unknown
-from fewshot.settings.schema import TorchvisionSettings
+from fewshot.settings.base import BackboneSettings
 from fewshot.system.download import fetch_file
 from fewshot.system.files import sha256_file
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's channels, which the published weights expect to be normalised by."""
+"""Of ImageNet's channels, by which the published weights expect images to be normalised."""
+
+
+class TorchvisionSettings(BackboneSettings):
+    """A classification network of torchvision, without its last layer."""
+
+    network: str = Field("resnet18", description="name of a classification network, as torchvision lists them")
+    weights: str = Field("", description='published weights, for example "DEFAULT"; empty: none, random ones')
+    frozen: bool = Field(False, description="whether its weights stay as they are")
+    size: int = Field(64, ge=16, description="pixels; images are enlarged or reduced to a square of this size")
+
+    def without_download(self) -> "TorchvisionSettings":
+        return self.model_copy(update={"weights": ""})
 
 
 class Torchvision(Backbone):
@@ -26,6 +43,7 @@ class Torchvision(Backbone):
     `size` pixels, and the mean and standard deviation of ImageNet.
     """
 
+    Settings: ClassVar = TorchvisionSettings
     averages = True
 
     def __init__(self, image_shape: tuple[int, int, int], settings: TorchvisionSettings) -> None:
@@ -56,10 +74,34 @@ class Torchvision(Backbone):
         images = images.expand(-1, 3, -1, -1)
         if images.shape[-2:] != (self.size, self.size):
             images = interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        # The fast kernels of attention have no second derivative, which an inner loop needs.
-        with sdpa_kernel(SDPBackend.MATH):
+        with differentiable_attention():
             features: Tensor = self.network((images - self.get_buffer("mean")) / self.get_buffer("std"))
         return features[..., None, None]
+
+
+_inside = ExitStack()
+_depth = 0
+_lock = threading.Lock()
+
+
+@contextmanager
+def differentiable_attention() -> Iterator[None]:
+    """Compute attention by torch's plain kernel: the fast ones have no second derivative, which an inner loop needs.
+
+    torch has one switch for all threads. The first thread that comes in sets it, the last that leaves restores it.
+    """
+    global _depth
+    with _lock:
+        if _depth == 0:
+            _inside.enter_context(sdpa_kernel(SDPBackend.MATH))
+        _depth += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                _inside.close()
 
 
 def _network(settings: TorchvisionSettings) -> nn.Module:
@@ -73,7 +115,7 @@ def _network(settings: TorchvisionSettings) -> nn.Module:
     if settings.network in ("googlenet", "inception_v3") and not weights:
         options |= {"aux_logits": False, "init_weights": True}
     if weights:
-        # To where torchvision looks for it, but from the mirror, resumed and tried again as our own data is.
+        # To where torchvision looks for it, but from the mirror, resumed and retried as our own data is.
         fetch_file(weights.url, Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name, _check)
     try:
         network: nn.Module = torchvision.models.get_model(settings.network, weights=weights, **options)

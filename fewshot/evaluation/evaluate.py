@@ -65,7 +65,7 @@ def evaluate(
     with report_progress(f"evaluating on {dataset.name}", len(runs)) as reporter:
         for done, (shape, mode) in enumerate(runs, start=1):
             episodes = dataset.fixed_episodes("test", shape, options.episodes)
-            predictions = predict_episodes(model.method, bank, episodes, mode)
+            predictions = predict_episodes(model.method, bank, episodes, mode, model.compute)
             key = f"{dataset.name}/{shape.task}" + (f" {mode}" if mode != modes[0] else "")
             results[key], confusion[key] = score(predictions.accuracy), _confusion(dataset, episodes, predictions)
             arrays[f"{key}/accuracy"] = predictions.accuracy

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from fewshot.data.batches import ImageBank
 from fewshot.data.episode_sampler import EpisodeIndices
-from fewshot.methods.base import BatchNorm, EmbeddingMethod, Method
+from fewshot.methods.base import BatchNorm, Method
+from fewshot.methods.embedding import EmbeddingMethod
 from fewshot.methods.task_threads import Workers
+from fewshot.system.device import Compute
 
 IMAGES_AT_ONCE = 500
 """Images in one forward pass: enough to be fast; with more, activations leave the caches and memory grows."""
@@ -44,18 +46,18 @@ class EpisodePredictions:
 
 
 def predict_episodes(
-    method: Method, bank: ImageBank, drawn: EpisodeIndices, batch_norm: BatchNorm
+    method: Method, bank: ImageBank, drawn: EpisodeIndices, batch_norm: BatchNorm, compute: Compute
 ) -> EpisodePredictions:
     """Learn and answer each drawn episode. The method is left in evaluation mode."""
     method.eval()
     way, _, query = drawn.shape
     size = method.tasks_at_once(drawn.rows[0].size)
     parts = [drawn[first : first + size] for first in range(0, len(drawn), size)]
-    with torch.no_grad(), method.autocast():
+    with torch.no_grad(), compute.autocast():
         if isinstance(method, EmbeddingMethod):
             logits = _logits_of_embeddings(method, bank, drawn, parts)
         else:
-            logits = Workers(method).map(partial(_logits, bank, batch_norm), parts)
+            logits = Workers(method, compute).map(partial(_logits, method, bank, batch_norm, compute), parts)
         best = [of_part.float().softmax(-1).max(-1) for of_part in logits]
     confidence, places = (
         torch.cat(of_parts).view(-1, way, query).cpu().numpy() for of_parts in zip(*best, strict=True)
@@ -63,8 +65,8 @@ def predict_episodes(
     return EpisodePredictions(places, confidence)
 
 
-def _logits(bank: ImageBank, batch_norm: BatchNorm, method: Method, part: EpisodeIndices) -> Tensor:
-    with torch.no_grad(), method.autocast():
+def _logits(method: Method, bank: ImageBank, batch_norm: BatchNorm, compute: Compute, part: EpisodeIndices) -> Tensor:
+    with torch.no_grad(), compute.autocast():
         return method.logits(bank.batch(part), batch_norm)
 
 
@@ -83,7 +85,7 @@ def _logits_of_embeddings(
     for part in parts:
         rows = torch.from_numpy(place.reshape(drawn.rows.shape)[first : first + len(part)]).to(bank.device)
         first += len(part)
-        yield method.compare(embedded[rows[:, :, :shot]], embedded[rows[:, :, shot:].flatten(1)])
+        yield method.episode_logits(embedded[rows[:, :, :shot]], embedded[rows[:, :, shot:].flatten(1)])
 
 
 def _rotated_rows(drawn: EpisodeIndices) -> Int64[np.ndarray, "episode way image"]:

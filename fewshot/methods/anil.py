@@ -3,14 +3,23 @@
 As MAML, but a task changes the head alone: features are reused, not relearned.
 """
 
-from collections.abc import Iterator
+from typing import ClassVar
 
 from jaxtyping import Int64
+from pydantic import Field
 from torch import Tensor
 
-from fewshot.methods.inner_loop import descend
+from fewshot.methods.descent import InnerLoss
+from fewshot.methods.inner_loop_settings import InnerLoopSettings
 from fewshot.methods.maml import MAML
-from fewshot.methods.stacked_tasks import Images, Weights, linear
+from fewshot.methods.stacked_network import Images, Weights, linear
+
+
+class ANILSettings(InnerLoopSettings):
+    """Almost No Inner Loop (Raghu et al. 2020)."""
+
+    inner_steps: int = Field(5, ge=0, description="inner-loop steps in meta-training; each moves the head only")
+    inner_steps_test: int = Field(5, ge=0, description="inner-loop steps at test time")
 
 
 class ANIL(MAML):
@@ -19,19 +28,11 @@ class ANIL(MAML):
     The backbone still learns in the outer loop, through the embeddings of the support set and of the queries.
     """
 
+    Settings: ClassVar = ANILSettings
+
     def is_adapted(self, name: str) -> bool:
         return name.startswith("head.")
 
-    def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> Iterator[Weights]:
-        start = self.start(images, labels, int(labels[-1]) + 1)
+    def inner_loss(self, start: Weights, images: Images, labels: Int64[Tensor, "image"]) -> InnerLoss:
         features = self.features(start, images, step=0)
-        if order == 0:
-            features = features.detach()
-        head = {name: weight for name, weight in start.items() if self.is_adapted(name)}
-
-        def support_loss(weights: Weights, step: int) -> Tensor:
-            return self.support_loss(linear(weights, features), labels)
-
-        return (
-            start | weights for weights in descend(support_loss, head, self.inner_optimizer(len(images)), steps, order)
-        )
+        return lambda weights, step: self.support_loss(linear(weights, features), labels)

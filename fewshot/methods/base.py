@@ -1,23 +1,28 @@
-"""What a meta-learner must say for itself. Everything else (training, evaluation, serving) is written against this."""
+"""The interface that every meta-learner implements. Training, evaluation and serving are written against it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fewshot.backbones.base import Backbone
 from fewshot.data.batches import EpisodeBatch
+from fewshot.errors import DamagedFileError, UsageError
+from fewshot.settings.base import MethodSettings
+from fewshot.system.files import write_bytes
 
 BatchNorm = Literal["inductive", "transductive"]
-"""Inductive: the answer to one query does not depend on the others. Transductive: their statistics are shared."""
+"""Inductive: the answer to one query does not depend on the others. Transductive: they share batch statistics."""
 
-IMAGES_OF_A_PASS = 2000
+IMAGES_PER_PASS = 2000
 """Images whose activations are kept for one backward pass: about 2 GB of a Conv-4."""
 
 Support = Sequence[Float[Tensor, "_ channel height width"]]
@@ -25,55 +30,97 @@ Support = Sequence[Float[Tensor, "_ channel height width"]]
 
 
 class LossAndAccuracy(NamedTuple):
-    """What one batch of episodes taught, averaged over its tasks."""
+    """The training loss of a batch of episodes and the accuracy on their queries, means over tasks."""
 
     loss: Float[Tensor, ""]
     accuracy: Float[Tensor, ""]
 
 
-@dataclass(frozen=True)
-class Head:
-    """A task that was learned: plain tensors, to be saved, moved or compared. Only its method can read them."""
+class MethodContext(NamedTuple):
+    """Everything that a method may be built from."""
 
+    backbone: Backbone
+    settings: MethodSettings
     way: int
+    """Classes of a training episode."""
+    shot: int
+    """Support images of each of them."""
+    classes: int
+    """Classes of the train split."""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A learned task: the tensors from which its method answers queries."""
+
+    method: str
+    """Class name of the method that learned it."""
+    way: int
+    """Number of classes."""
     tensors: dict[str, Tensor]
+
+    def save(self, path: Path) -> None:
+        """Write it as a safetensors file, atomically."""
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.tensors.items()}
+        write_bytes(path, save(tensors, metadata={"format": "1", "method": self.method, "way": str(self.way)}))
+
+    @classmethod
+    def load(cls, path: Path, device: str | torch.device = "cpu") -> "Head":
+        """Read a saved head. DamagedFileError for a file that is missing, damaged or no head."""
+        try:
+            with safe_open(path, framework="pt", device=str(device)) as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return cls(metadata["method"], int(metadata["way"]), tensors)
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise DamagedFileError(f"{path} is not a saved head ({error}); fit the classes again and save it") from None
+
+    def tensors_for(self, method: "Method") -> dict[str, Tensor]:
+        """The tensors, for the method that learned them; UsageError for another one."""
+        if (asking := type(method).__name__) != self.method:
+            raise UsageError(f"this head was learned by {self.method} and can't be used with {asking}; fit it again")
+        return self.tensors
 
 
 class Method(nn.Module, ABC):
-    """A meta-learner: its parameters are what all tasks share."""
+    """A meta-learner. Its parameters are what all tasks share.
 
+    `logits`, `fit` and `predict`, called in evaluation mode, read the module and change nothing in it: any number of
+    threads may call them at once. The number format and the device are those of the caller's `Compute`.
+    """
+
+    Settings: ClassVar[type[MethodSettings]] = MethodSettings
+    """The settings of this method."""
     batch_norm_modes: tuple[BatchNorm, ...]
-    """The ways it can treat queries at test; the first is the one that its heads are used with."""
-    precision: torch.dtype = torch.float32
-    """The number format of its convolutions and matrix products, the same in training and in use."""
+    """The ways in which it can treat queries at test time; the first is the one that its heads are used with."""
     parts_are_independent = False
-    """Whether a pass over some tasks leaves nothing behind that another pass reads, so that they may run at once."""
+    """Whether `loss`, too, changes nothing in the module, so that parts of a batch may be computed at once."""
 
-    def autocast(self) -> torch.autocast:
-        """The context that its methods are called in, so that they compute in `precision`."""
-        kind = next(self.parameters()).device.type
-        return torch.autocast(kind, self.precision, enabled=self.precision != torch.float32)
+    @classmethod
+    @abstractmethod
+    def build(cls, context: MethodContext) -> "Method":
+        """A new method with initial weights from torch's generator."""
 
     def tasks_at_once(self, images_of_a_task: int) -> int:
-        """How many tasks to learn or answer in one pass; the trainer adds up the gradients of such parts."""
-        return max(1, IMAGES_OF_A_PASS // images_of_a_task)
+        """Number of tasks for one pass; the trainer adds up the gradients of several passes."""
+        return max(1, IMAGES_PER_PASS // images_of_a_task)
 
     @abstractmethod
     def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
         """The training loss, differentiable in the parameters: the mean over the batch's tasks.
 
-        `progress` is the share of the training steps that is done, for methods that change on the way.
+        `fraction_done` is the share of the training steps that is done, for methods with stages.
         """
 
     def update_statistics(self, images: Float[Tensor, "image channel height width"]) -> None:
-        """Take in whatever is needed for use besides the learned weights, from `images` of training classes.
+        """Recompute non-learned state (a buffer, saved with the weights) from `images` of training classes.
 
-        Called in evaluation mode before each validation; what it leaves is a buffer and saved with the weights.
+        Called in evaluation mode before each validation.
         """
 
     @abstractmethod
     def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm) -> Float[Tensor, "task queries way"]:
-        """Learn each task from its support set and answer its queries (way and query flattened, in this order)."""
+        """Learn each task from its support set and classify its queries (way and query flattened, in this order)."""
 
     @abstractmethod
     def fit(self, support: Support) -> Head:
@@ -84,91 +131,9 @@ class Method(nn.Module, ABC):
         """Logits of each query for the classes of a learned task."""
 
 
-class EmbeddingMethod(Method):
-    """A method that embeds each image by itself and then only looks at embeddings: a task never changes the network.
-
-    At test an image's embedding is therefore the same in every episode, and scoring computes it once. A method of this
-    kind says how to learn a task from embeddings, and how to answer queries from what was learned.
-    """
-
-    batch_norm_modes = ("inductive",)
-    embeds_maps = False
-    """Whether it wants the backbone's last feature maps instead of its vectors."""
-    compares_in_full_precision = True
-    """Whether embeddings are compared in float32, whatever `precision` is."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    @abstractmethod
-    def learn(
-        self, support: Float[Tensor, "task image *feature"], shots: Sequence[int]
-    ) -> dict[str, Float[Tensor, "task ..."]]:
-        """What is kept of embedded support sets: the first `shots[0]` images are of class 0, the next of class 1 ..."""
-
-    @abstractmethod
-    def answer(
-        self, learned: dict[str, Tensor], query: Float[Tensor, "task query *feature"]
-    ) -> Float[Tensor, "task query way"]:
-        """Logits of embedded queries."""
-
-    def embed(self, images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image *feature"]:
-        """Embeddings of images, in float32 or wider."""
-        return full_precision(self.backbone.maps(images) if self.embeds_maps else self.backbone(images))
-
-    def compare(
-        self, support: Float[Tensor, "task way shot *feature"], query: Float[Tensor, "task query *feature"]
-    ) -> Float[Tensor, "task query way"]:
-        """Logits of embedded queries, given the embedded support sets."""
-        way, shot = support.shape[1:3]
-        with self._full_precision(support):
-            return self.answer(self.learn(support.flatten(1, 2), [shot] * way), query)
-
-    def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm = "inductive") -> Float[Tensor, "task queries way"]:
-        """As the contract says. Support and query go through the backbone in one pass, as in the code of Snell et al.
-
-        In training, batch normalisation so sees both; at test it uses running statistics.
-        """
-        shot = batch.support.shape[2]
-        together = batch.together
-        embedded = self.embed(together.flatten(0, 2)).unflatten(0, together.shape[:3])
-        return self.compare(embedded[:, :, :shot], embedded[:, :, shot:].flatten(1, 2))
-
-    def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
-        """Cross-entropy of the queries, and their accuracy."""
-        return loss_and_accuracy(self.logits(batch), batch)
-
-    def fit(self, support: Support) -> Head:
-        embedded = self.embed(torch.cat(list(support)))[None]
-        with self._full_precision(embedded):
-            return Head(len(support), self.learn(embedded, [len(images) for images in support]))
-
-    def predict(self, head: Head, query: Float[Tensor, "query channel height width"]) -> Float[Tensor, "query way"]:
-        embedded = self.embed(query)[None]
-        with self._full_precision(embedded):
-            return self.answer(head.tensors, embedded)[0]
-
-    def _full_precision(self, tensor: Tensor) -> AbstractContextManager[object]:
-        full = self.compares_in_full_precision
-        return torch.autocast(tensor.device.type, enabled=False) if full else nullcontext()
-
-
-def class_means(
-    support: Float[Tensor, "task image *feature"], shots: Sequence[int]
-) -> Float[Tensor, "task way *feature"]:
-    """The mean embedding of each class."""
-    return torch.stack([of_class.mean(1) for of_class in support.split(list(shots), dim=1)], dim=1)
-
-
 def labels_of(shots: Sequence[int], device: torch.device) -> Int64[Tensor, "image"]:
     """The class of each support image."""
     return torch.arange(len(shots)).repeat_interleave(torch.tensor(shots)).to(device)
-
-
-def one_hot(shots: Sequence[int], like: Tensor) -> Float[Tensor, "image way"]:
-    """1 where a support image belongs to a class, else 0, in the format of `like`."""
-    return nn.functional.one_hot(labels_of(shots, like.device), len(shots)).to(like.dtype)
 
 
 def full_precision(tensor: Tensor) -> Tensor:

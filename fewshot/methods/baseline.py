@@ -2,22 +2,32 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from fewshot.backbones.base import Backbone
-from fewshot.methods.base import one_hot
-from fewshot.methods.supervised import Pretrained
-from fewshot.settings.methods import FineTuneSettings
+from fewshot.methods.base import MethodContext
+from fewshot.methods.embedding import one_hot
+from fewshot.methods.supervised import Supervised
+from fewshot.settings.base import MethodSettings
 
 COSINE_SCALE = 10.0
-"""What cosines are multiplied with to be logits."""
+"""Factor from cosines to logits."""
 
 
-class FineTuned(Pretrained):
+class FineTuneSettings(MethodSettings):
+    """Baseline and Baseline++ (Chen et al. 2019): a new last layer for each task."""
+
+    steps: int = Field(100, ge=0, description="gradient steps on a task's support set")
+    learning_rate: float = Field(0.01, gt=0, description="of these steps")
+
+
+class FineTuned(Supervised):
     """The fine-tuning stage (section 3.2).
 
     For each task a new last layer is trained on the support set while the embedding stays. It starts where it favours
@@ -26,11 +36,17 @@ class FineTuned(Pretrained):
     answer, and the order of classes and images can't matter.
     """
 
+    Settings: ClassVar = FineTuneSettings
+
     def __init__(self, backbone: Backbone, classifier: nn.Module, settings: FineTuneSettings) -> None:
         super().__init__(backbone, classifier)
         self.settings = settings
 
-    def learn(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
+    @classmethod
+    def build(cls, context: MethodContext) -> "FineTuned":
+        return cls(context.backbone, context.classes, context.settings)  # type: ignore[arg-type]
+
+    def adapt(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
         wanted = one_hot(shots, support)
         learned = [start.requires_grad_() for start in self._start(support.detach(), len(shots))]
         inputs = support.detach()
@@ -47,10 +63,10 @@ class FineTuned(Pretrained):
                     weight.sub_(momentum, alpha=self.settings.learning_rate)
         return {f"layer.{place}": weight.detach() for place, weight in enumerate(learned)}
 
-    def answer(
-        self, learned: dict[str, Tensor], query: Float[Tensor, "task query feature"]
+    def classify(
+        self, adapted: dict[str, Tensor], query: Float[Tensor, "task query feature"]
     ) -> Float[Tensor, "task query way"]:
-        return self._logits([learned[name] for name in sorted(learned)], query)
+        return self._logits([adapted[name] for name in sorted(adapted)], query)
 
     @abstractmethod
     def _start(self, support: Float[Tensor, "task image feature"], way: int) -> list[Tensor]:
@@ -58,7 +74,7 @@ class FineTuned(Pretrained):
 
     @abstractmethod
     def _logits(self, layer: list[Tensor], embedded: Float[Tensor, "task image feature"]) -> Tensor:
-        """What a layer says."""
+        """The logits of a layer."""
 
 
 class Baseline(FineTuned):

@@ -1,34 +1,45 @@
-"""Meta-gradient descent: a meta-learner that optimizes the parameters of a base learner over many tasks.
+"""Meta-gradient descent: a learned optimizer that updates the parameters of a base learner, over many tasks.
 
 After Andrychowicz et al. 2016, "Learning to learn by gradient descent by gradient descent", and Ravi & Larochelle 2017,
 "Optimization as a model for few-shot learning", whose initial weights are learned as well.
 """
 
+from typing import ClassVar
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from fewshot.backbones.base import Backbone
-from fewshot.methods.inner_loop import InnerLoop, Update
-from fewshot.methods.stacked_tasks import Weights
-from fewshot.settings.methods import LearnedOptimizerSettings
+from fewshot.methods.descent import Update
+from fewshot.methods.inner_loop import InnerLoop
+from fewshot.methods.inner_loop_settings import InnerLoopSettings
+from fewshot.methods.stacked_network import Weights
 
 SMALL = 1e-3
 """Gradients well above it count by their logarithm, those below by their value."""
 
 
-class MetaLearner(nn.Module):
-    """A small network, the same for every coordinate, maps its gradient, parameter and step to a direction:
+class LearnedOptimizerSettings(InnerLoopSettings):
+    """Meta-gradient descent: a learned optimizer of a base learner (Andrychowicz et al. 2016)."""
+
+    inner_learning_rate: float = Field(0.1, gt=0, description="size of the first updates, before anything is learned")
+    hidden: int = Field(16, ge=1, description="hidden units of the learned optimizer")
+
+
+class UpdateNetwork(nn.Module):
+    """A small network, the same for every coordinate, from its gradient, parameter and step to a direction:
 
         exp(a + r) g + b,    a, b = network(log-scaled g, w, step / steps, e).
 
-    Layers differ in what size of step they bear, so that the network is told which tensor a coordinate belongs to: e
-    is learned for each tensor and added to the hidden units, r for each tensor and step.
+    Layers need steps of different sizes. The network therefore knows which tensor a coordinate belongs to: e is learned
+    for each tensor and added to the hidden units, r for each tensor and step.
     """
 
     def __init__(self, tensors: int, steps: int, hidden: int) -> None:
-        """`tensors` and `steps` say how many there are; everything that forms the output begins at zero."""
+        """`tensors` and `steps` are their numbers; everything that forms the output begins at zero."""
         super().__init__()
         self.steps = max(1, steps)
         self.hidden, self.out = nn.Linear(3, hidden), nn.Linear(hidden, 2)
@@ -53,7 +64,7 @@ class MetaLearner(nn.Module):
 
 
 class LearnedOptimizer(InnerLoop):
-    """Each step of the inner loop goes `inner_learning_rate` times against the direction that a meta-learner says.
+    """An inner loop whose steps go `inner_learning_rate` times against the direction of a learned network.
 
     It begins as gradient descent; the outer loop trains it together with the initial weights, through the unrolled
     inner loop. The logarithmic scale (asinh) is a smooth form of the one in the appendix of Andrychowicz et al., and
@@ -62,16 +73,19 @@ class LearnedOptimizer(InnerLoop):
     layer (section 3.3) and Ravi & Larochelle one for all.
     """
 
+    Settings: ClassVar = LearnedOptimizerSettings
+
     def __init__(self, backbone: Backbone, way: int, settings: LearnedOptimizerSettings) -> None:
         super().__init__(backbone, way, settings)
         adapted = [name for name in self.network_parameters() if self.is_adapted(name)]
-        self.meta_learner = MetaLearner(len(adapted), settings.inner_steps, settings.hidden)
+        self.meta_learner = UpdateNetwork(len(adapted), settings.inner_steps, settings.hidden)
 
     def tasks_at_once(self, images_of_a_task: int) -> int:
-        """A quarter of what the others take: of each weight of each task the network's units are kept."""
+        """A quarter of MAML's: the hidden units for each weight of each task are kept."""
         return max(1, super().tasks_at_once(images_of_a_task) // 4)
 
-    def inner_optimizer(self, tasks: int) -> Update:
+    def inner_optimizer(self, tasks: int, rows: Int64[Tensor, "way"]) -> Update:
+        """Descent along the learned directions, in float32."""
         rate = self.settings.inner_learning_rate
 
         def update(weights: Weights, gradients: Weights, step: int) -> Weights:

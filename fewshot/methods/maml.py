@@ -4,9 +4,12 @@ Learns initial weights from which a few gradient steps on a task's support set m
 """
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
-from fewshot.methods.inner_loop import InnerLoop, Update
-from fewshot.methods.stacked_tasks import Weights
+from fewshot.methods.descent import Update
+from fewshot.methods.inner_loop import InnerLoop
+from fewshot.methods.stacked_network import Weights
 
 
 class MAML(InnerLoop):
@@ -15,7 +18,7 @@ class MAML(InnerLoop):
     `order=annealed` begins in first order and goes on in second (Antoniou et al. 2019, section 4).
     """
 
-    def inner_optimizer(self, tasks: int) -> Update:
+    def inner_optimizer(self, tasks: int, rows: Int64[Tensor, "way"]) -> Update:
         """Gradient descent (equation 1)."""
         rate = self.settings.inner_learning_rate
 

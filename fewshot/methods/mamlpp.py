@@ -4,32 +4,48 @@ Of section 4: a loss after every step, a first-order beginning, statistics, scal
 each step, learned rates for each layer and step, and (in `train.schedule`) a cosine schedule of the outer rate.
 """
 
+from typing import ClassVar, Literal
+
 import torch
 from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor, nn
 
 from fewshot.backbones.base import Backbone
 from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
 from fewshot.methods.base import BatchNorm, LossAndAccuracy, loss_and_accuracy
-from fewshot.methods.inner_loop import InnerLoop, Update
-from fewshot.methods.stacked_tasks import Images, Weights, flat, in_parts
-from fewshot.settings.methods import MAMLPlusPlusSettings
+from fewshot.methods.descent import Update
+from fewshot.methods.inner_loop import InnerLoop
+from fewshot.methods.inner_loop_settings import InnerLoopSettings
+from fewshot.methods.stacked_network import Images, Weights, flat, in_parts
 
 MOMENTUM = 0.1
-"""How much of a batch's statistics goes into the running ones."""
+"""Weight of a batch's statistics in the running ones."""
+
+
+class MAMLPlusPlusSettings(InnerLoopSettings):
+    """MAML++ (Antoniou et al. 2019); inner_learning_rate is where the learned rates start."""
+
+    inner_steps: int = Field(5, ge=1, description="inner-loop steps, in meta-training and at test time")
+    inner_steps_test: int = Field(5, ge=1, description="the same number: each step has its own rates and statistics")
+    inner_learning_rate: float = Field(0.1, gt=0)
+    order: Literal["second", "first", "annealed"] = "annealed"
+    multi_step_share: float = Field(0.1, ge=0, le=1, description="share of training with a loss after every step")
 
 
 class MAMLPlusPlus(InnerLoop):
-    """Whatever belongs to a step has one entry for each inner step, and one for the queries after the last.
+    """MAML with entries for each inner step, and one for the queries after the last, of everything that has a step.
 
     The running statistics of each step are really read: those of the last entry normalise queries that are answered
     one by one (inductive). The authors' code keeps them, but always normalises by the batch.
     """
 
+    Settings: ClassVar = MAMLPlusPlusSettings
+
     def __init__(self, backbone: Backbone, way: int, settings: MAMLPlusPlusSettings) -> None:
         super().__init__(backbone, way, settings)
-        self.parts_are_independent = False  # each pass takes its statistics into the running ones
+        self.parts_are_independent = False  # in training, each pass updates the running statistics
         steps = settings.inner_steps
         if settings.inner_steps_test != steps:
             raise UsageError(
@@ -50,7 +66,7 @@ class MAMLPlusPlus(InnerLoop):
         adapted = [name for name in self.network_parameters() if self.is_adapted(name)]
         self.rates = nn.ParameterList(torch.full((steps,), settings.inner_learning_rate) for _ in adapted)
 
-    def inner_optimizer(self, tasks: int) -> Update:
+    def inner_optimizer(self, tasks: int, rows: Int64[Tensor, "way"]) -> Update:
         """Gradient descent with the rate of each layer (here: of each tensor) and step."""
 
         def update(weights: Weights, gradients: Weights, step: int) -> Weights:
@@ -60,7 +76,7 @@ class MAMLPlusPlus(InnerLoop):
         return update
 
     def importance(self, fraction_done: float) -> list[float]:
-        """What the loss after each step counts: all alike at first, then ever more the last alone (section 4)."""
+        """The weight of the loss after each step: all alike at first, then more and more the last alone (section 4)."""
         steps = self.settings.inner_steps
         left = max(0.0, 1 - fraction_done / self.multi_step_share) if self.multi_step_share else 0.0
         return [left / steps] * (steps - 1) + [1 - left * (steps - 1) / steps]
@@ -78,24 +94,27 @@ class MAMLPlusPlus(InnerLoop):
         return LossAndAccuracy(loss, outcomes[self.settings.inner_steps].accuracy)
 
     def features(
-        self, tensors: Weights, images: Images, step: int, batch_statistics: bool = True
+        self, weights: Weights, images: Images, step: int, batch_statistics: bool = True
     ) -> Float[Tensor, "task image feature"]:
+        """With the scales, shifts and statistics of this step; in training, its running statistics are updated."""
         tasks = len(images)
         of_step: Weights = {}
         for place, name in enumerate(self.norm_names):
             entries = {"weight": self.scales[place], "bias": self.shifts[place], **self._running(place)}
             of_step |= {f"{name}.{what}": torch.cat([of_all[step]] * tasks) for what, of_all in entries.items()}
-        tensors = tensors | self.fresh_buffers(tasks) | of_step
-        features = super().features(tensors, images, step, batch_statistics)
+        weights = weights | self.network.fresh_buffers(tasks) | of_step
+        features = super().features(weights, images, step, batch_statistics)
         if batch_statistics and self.training:
             for place, name in enumerate(self.norm_names):
                 for what, running in self._running(place).items():
-                    running[step].lerp_(tensors[f"{name}.{what}"].unflatten(0, (tasks, -1)).mean(0), MOMENTUM)
+                    running[step].lerp_(weights[f"{name}.{what}"].unflatten(0, (tasks, -1)).mean(0), MOMENTUM)
         return features
 
     def _running(self, place: int) -> dict[str, Tensor]:
         return {"running_mean": self.get_buffer(f"mean_{place}"), "running_var": self.get_buffer(f"variance_{place}")}
 
-    def _learn(self, support: Images, labels: Int64[Tensor, "image"], batch_norm: BatchNorm) -> Weights:
+    def adapted(
+        self, support: Images, labels: Int64[Tensor, "image"], batch_norm: BatchNorm, first_row: int = 0
+    ) -> Weights:
         """Adapted weights; statistics for inductive use are there already."""
-        return super()._learn(support, labels, "transductive")
+        return super().adapted(support, labels, "transductive", first_row)

@@ -4,21 +4,31 @@ A task's classifier is a support vector machine on embeddings; gradients pass th
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from fewshot.backbones.base import Backbone
-from fewshot.methods.base import EmbeddingMethod, one_hot
+from fewshot.methods.base import MethodContext
+from fewshot.methods.embedding import EmbeddingMethod, one_hot
 from fewshot.methods.learned_factor import LearnedFactor
-from fewshot.settings.methods import MetaOptNetSettings
+from fewshot.settings.base import MethodSettings
 
 Kernel = Float[Tensor, "task image image"]
 Dual = Float[Tensor, "task image way"]
 
 CLOSE = 1e-6
-"""The solver stops when no dual variable moves by more than this share of C, and counts those as zero that are less."""
+"""Share of C: the solver stops when no dual variable moves by more, and counts smaller ones as zero."""
+
+
+class MetaOptNetSettings(MethodSettings):
+    """A support vector machine on embeddings (Lee et al. 2019)."""
+
+    penalty: float = Field(0.1, gt=0, description="C, the price of a violated margin")
+    iterations: int = Field(200, ge=1, description="of the solver, at most")
 
 
 class MetaOptNet(EmbeddingMethod):
@@ -28,12 +38,18 @@ class MetaOptNet(EmbeddingMethod):
     learned, as in the authors' code.
     """
 
+    Settings: ClassVar = MetaOptNetSettings
+
     def __init__(self, backbone: Backbone, settings: MetaOptNetSettings) -> None:
         super().__init__(backbone)
         self.settings = settings
         self.scale = LearnedFactor(1.0)
 
-    def learn(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
+    @classmethod
+    def build(cls, context: MethodContext) -> "MetaOptNet":
+        return cls(context.backbone, context.settings)  # type: ignore[arg-type]
+
+    def adapt(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
         kernel = support @ support.transpose(1, 2)
         wanted = one_hot(shots, support).expand(len(support), -1, -1)
         with torch.no_grad():
@@ -42,10 +58,10 @@ class MetaOptNet(EmbeddingMethod):
             dual = newton_step(kernel, wanted, self.settings.penalty, dual)
         return {"weights": support.transpose(1, 2) @ dual}
 
-    def answer(
-        self, learned: dict[str, Tensor], query: Float[Tensor, "task query feature"]
+    def classify(
+        self, adapted: dict[str, Tensor], query: Float[Tensor, "task query feature"]
     ) -> Float[Tensor, "task query way"]:
-        logits: Tensor = self.scale(query @ learned["weights"])
+        logits: Tensor = self.scale(query @ adapted["weights"])
         return logits
 
 

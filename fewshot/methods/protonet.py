@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from fewshot.methods.base import EmbeddingMethod, class_means
+from fewshot.methods.embedding import EmbeddingMethod, class_means
 
 
 class ProtoNet(EmbeddingMethod):
     """Nearest class mean under the squared Euclidean distance, in a learned embedding (equations 1 and 2)."""
 
-    def learn(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
+    def adapt(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
         return {"prototypes": class_means(support, shots)}
 
-    def answer(
-        self, learned: dict[str, Tensor], query: Float[Tensor, "task query feature"]
+    def classify(
+        self, adapted: dict[str, Tensor], query: Float[Tensor, "task query feature"]
     ) -> Float[Tensor, "task query way"]:
-        return -squared_distance(query, learned["prototypes"])
+        return -squared_distance(query, adapted["prototypes"])
 
 
 def squared_distance(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewshot.backbones.base import Backbone
-from fewshot.methods.base import EmbeddingMethod, one_hot
+from fewshot.methods.embedding import EmbeddingMethod, one_hot
 from fewshot.methods.learned_factor import LearnedFactor
 
 START_PENALTY, START_SCALE = 10.0, 10.0
@@ -30,15 +30,15 @@ class R2D2(EmbeddingMethod):
         self.penalty = LearnedFactor(START_PENALTY)
         self.scale = LearnedFactor(START_SCALE)
 
-    def learn(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
+    def adapt(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
         """W = X' (X X' + lambda)^-1 Y: a system of as many unknowns as there are images, not features."""
         identity = torch.eye(support.shape[1], dtype=support.dtype, device=support.device)
         system = support @ support.transpose(1, 2) + self.penalty(identity)
         wanted = one_hot(shots, support).expand(len(support), -1, -1)
         return {"weights": support.transpose(1, 2) @ torch.linalg.solve(system, wanted)}
 
-    def answer(
-        self, learned: dict[str, Tensor], query: Float[Tensor, "task query feature"]
+    def classify(
+        self, adapted: dict[str, Tensor], query: Float[Tensor, "task query feature"]
     ) -> Float[Tensor, "task query way"]:
-        logits: Tensor = self.scale(query @ learned["weights"])
+        logits: Tensor = self.scale(query @ adapted["weights"])
         return logits

@@ -1,34 +1,44 @@
 """Relation Networks (Sung et al. 2018, "Learning to compare: relation network for few-shot learning").
 
-Whether a query belongs to a class is said by a small network that looks at both, trained together with the embedding.
+A small network looks at a query and a class and says whether they belong together; it is trained with the embedding.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d, mse_loss, one_hot
 
 from fewshot.backbones.base import Backbone
 from fewshot.backbones.fast.grouped_layers import BatchNorm
 from fewshot.data.batches import EpisodeBatch
-from fewshot.methods.base import EmbeddingMethod, LossAndAccuracy, full_precision
-from fewshot.settings.methods import RelationSettings
+from fewshot.methods.base import LossAndAccuracy, MethodContext, full_precision
+from fewshot.methods.embedding import EmbeddingMethod
+from fewshot.settings.base import MethodSettings
+
+
+class RelationSettings(MethodSettings):
+    """Relation Networks (Sung et al. 2018)."""
+
+    hidden: int = Field(8, ge=1, description="units of the layer before the score")
 
 
 class Relation(EmbeddingMethod):
     """A relation score between 0 and 1 for each pair of query and class (equations 1 and 2; figures 2 and 3).
 
     Scores are learned by their squared distance from 1 for the right class and 0 for the others (equation 2). The
-    logits are what the last sigmoid takes, so that the most probable class is the one with the largest score. Batch
-    normalisation uses running statistics at test, so that a query's answer never depends on the others'; the authors'
-    code uses those of all pairs.
+    logits are the inputs of the last sigmoid, so that the most probable class is the one with the largest score. Batch
+    normalisation uses running statistics at test time, so that a query's answer never depends on the others'; the
+    authors' code uses those of all pairs.
 
     The maps of a class are summed (section 3.2). A class with another number of images than in training would so have
     maps of another size than the network has ever seen; its sum is scaled to the number of training.
     """
 
+    Settings: ClassVar = RelationSettings
     embeds_maps = True
     compares_in_full_precision = False
 
@@ -45,18 +55,22 @@ class Relation(EmbeddingMethod):
         self.hidden = nn.Linear(channels * height * width, settings.hidden)
         self.score = nn.Linear(settings.hidden, 1)
 
-    def learn(self, support: Float[Tensor, "task image channel h w"], shots: Sequence[int]) -> dict[str, Tensor]:
+    @classmethod
+    def build(cls, context: MethodContext) -> "Relation":
+        return cls(context.backbone, context.shot, context.settings)  # type: ignore[arg-type]
+
+    def adapt(self, support: Float[Tensor, "task image channel h w"], shots: Sequence[int]) -> dict[str, Tensor]:
         classes = zip(support.split(list(shots), dim=1), shots, strict=True)
         return {"maps": torch.stack([maps.sum(1) * (self.shot / shot) for maps, shot in classes], dim=1)}
 
-    def answer(
-        self, learned: dict[str, Tensor], query: Float[Tensor, "task query channel h w"]
+    def classify(
+        self, adapted: dict[str, Tensor], query: Float[Tensor, "task query channel h w"]
     ) -> Float[Tensor, "task query way"]:
         # The first convolution of two concatenated maps is the sum of a convolution of each: one for each class and
         # one for each query, instead of one for each pair.
         of_class, of_query = (
             conv2d(maps.flatten(0, 1), weight, padding=1).unflatten(0, maps.shape[:2])
-            for maps, weight in zip((learned["maps"], query), self.compare_maps.weight.chunk(2, dim=1), strict=True)
+            for maps, weight in zip((adapted["maps"], query), self.compare_maps.weight.chunk(2, dim=1), strict=True)
         )
         pairs = (of_query[:, :, None] + of_class[:, None]).flatten(0, 2)
         pairs = _pool(self.norms[0](pairs)).relu()
@@ -72,7 +86,7 @@ class Relation(EmbeddingMethod):
 
 
 def _halved(height: int, width: int) -> tuple[int, int]:
-    """The size that `_pool` leaves."""
+    """The size after `_pool`."""
     return (height // 2, width // 2) if min(height, width) > 1 else (height, width)
 
 

@@ -3,18 +3,28 @@
 Moves the initial weights towards those that training on a task ends with; needs no query set and no second derivative.
 """
 
-from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from jaxtyping import Int64
+from pydantic import Field
 from torch import Tensor
 
 from fewshot.data.batches import EpisodeBatch
 from fewshot.methods.base import LossAndAccuracy, loss_and_accuracy
-from fewshot.methods.inner_loop import descend, last
+from fewshot.methods.descent import InnerLoss, last
+from fewshot.methods.inner_loop_settings import InnerLoopSettings
 from fewshot.methods.maml import MAML
-from fewshot.methods.stacked_tasks import Images, Weights, flat, in_parts
-from fewshot.settings.methods import ReptileSettings
+from fewshot.methods.stacked_network import Images, Weights, flat, in_parts
+
+
+class ReptileSettings(InnerLoopSettings):
+    """Reptile (Nichol et al. 2018)."""
+
+    inner_steps: int = Field(5, ge=1, description="inner-loop steps in meta-training")
+    inner_steps_test: int = Field(50, ge=0, description="inner-loop steps at test time")
+    inner_learning_rate: float = Field(0.3, gt=0)
+    inner_batch: int = Field(10, ge=1, description="images of an inner step")
 
 
 class Reptile(MAML):
@@ -22,17 +32,17 @@ class Reptile(MAML):
 
     The paper names the use of that difference as a gradient for Adam (section 2), which is what the outer loop does.
     The inner optimizer is plain gradient descent on small batches, which carries nothing from task to task. The paper's
-    experiments take Adam with beta_1 = 0, whose second moments the authors' code carries on; started anew for each
-    task, it would move every weight by the same at first, whether the task cares for it or not, and learn far less.
+    experiments take Adam with beta_1 = 0, whose second moments the authors' code carries on; restarted for each task,
+    it would at first move every weight by the same amount, whether the task needs it or not, and learn far less.
     Batches go through the images in a fixed order that takes the classes in turn. Support and query images are all
     trained on.
     """
 
+    Settings: ClassVar = ReptileSettings
     settings: ReptileSettings
 
-    def adapt(self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: int) -> Iterator[Weights]:
-        start = self.start(images, labels, int(labels[-1]) + 1)
-        adapted = {name: weight for name, weight in start.items() if self.is_adapted(name)}
+    def inner_loss(self, start: Weights, images: Images, labels: Int64[Tensor, "image"]) -> InnerLoss:
+        """The loss of a step's batch."""
         turn = _in_turn(labels)
         size = min(self.settings.inner_batch, len(turn))
 
@@ -40,10 +50,7 @@ class Reptile(MAML):
             batch = turn[torch.arange(step * size, (step + 1) * size, device=turn.device) % len(turn)]
             return self.support_loss(self.classify(start | weights, images[:, batch], step), labels[batch])
 
-        return (
-            start | weights
-            for weights in descend(batch_loss, adapted, self.inner_optimizer(len(images)), steps, order=0)
-        )
+        return batch_loss
 
     def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
         """The loss and accuracy of the queries under the adapted weights; its gradient is Reptile's."""
@@ -51,7 +58,7 @@ class Reptile(MAML):
         logits = []
         for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
             images, labels = flat(part.together)
-            adapted = last(self.adapt(images, labels, self.settings.inner_steps, order=0))
+            adapted = last(self.adapt(images, labels, self.settings.inner_steps, order="none"))
             with torch.no_grad():
                 queries = part.query.flatten(1, 2)
                 logits += [self.classify(*some, self.settings.inner_steps) for some in in_parts(adapted, queries)]
@@ -61,7 +68,7 @@ class Reptile(MAML):
         differences = [
             weight.detach() - towards[name] / len(batch.query) for name, weight in self.network_parameters().items()
         ]
-        # A number whose gradient is the difference and whose value is none.
+        # A number whose gradient is the difference and whose value is zero.
         products = [
             ((weight - weight.detach()) * difference).sum()
             for weight, difference in zip(self.network_parameters().values(), differences, strict=True)

@@ -1,4 +1,4 @@
-"""What methods share that first learn to tell all classes of the training part apart, as a plain classifier does."""
+"""The base of methods that first learn to tell all training classes apart, as a plain classifier does."""
 
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -6,18 +6,19 @@ from torch.nn.functional import cross_entropy
 from fewshot.backbones.base import Backbone
 from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
-from fewshot.methods.base import EmbeddingMethod, LossAndAccuracy
+from fewshot.methods.base import LossAndAccuracy
+from fewshot.methods.embedding import EmbeddingMethod
 
 
-class Pretrained(EmbeddingMethod):
+class Supervised(EmbeddingMethod):
     """Cross-entropy over all training classes. An episode is only a batch here: its support and query are alike.
 
-    A batch then has as many classes as the episode is wide, each with as many images, where a plain classifier's has
-    images drawn one by one.
+    A batch then has the way of the episode as its number of classes, each with the same number of images, where a plain
+    classifier's has images drawn one by one.
     """
 
     def __init__(self, backbone: Backbone, classifier: nn.Module) -> None:
-        """`classifier` gives logits for each class of the training part."""
+        """`classifier` gives logits for each training class."""
         super().__init__(backbone)
         self.classifier = classifier
 
@@ -27,6 +28,6 @@ class Pretrained(EmbeddingMethod):
         together = batch.together
         labels = batch.classes[..., None].expand(together.shape[:3]).flatten()
         embedded = self.embed(together.flatten(0, 2))
-        with self._full_precision(embedded):
+        with self.comparing(embedded):
             logits = self.classifier(embedded)
             return LossAndAccuracy(cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean())

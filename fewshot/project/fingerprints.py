@@ -1,8 +1,8 @@
-"""What makes a step stale: a key of the settings it reads, of the code it reaches and of the locked environment.
+"""Fingerprints of what makes a step stale: the settings it reads, the code it reaches and the locked environment.
 
-The code key covers the import closure of a module inside this project's packages, found by reading the `import`
-statements. Each module counts by its syntax tree without docstrings and positions, so a comment or a new line break
-changes nothing while a changed line changes every step that can reach it.
+The code key covers the import closure of an entry, found by reading the `import` statements: a module of this project,
+or a user's file with the modules beside it. Each module counts by its syntax tree without docstrings and positions.
+Therefore a comment or a new line break changes nothing, while a changed line changes every step that can reach it.
 """
 
 import ast
@@ -19,20 +19,28 @@ SOURCES = Path(__file__).resolve().parents[2]
 
 
 def code_hashes(entry: str, sources: Path = SOURCES) -> dict[str, str]:
-    """A hash for each module that importing `entry` ("fewshot.training.loop") can reach, itself included."""
+    """A hash for each module that importing `entry` can reach, itself included.
+
+    `entry` is a module below `sources` ("fewshot.training.loop") or the path of a user's file ("dir/my_net.py"), which
+    is named by its place in its folder, so that the folder may move.
+    """
+    beside, waiting = None, [entry]
+    if entry.endswith(".py"):
+        beside = _folder_of(Path(entry))
+        waiting = [".".join(Path(entry).resolve().relative_to(beside).with_suffix("").parts)]
     hashes: dict[str, str] = {}
-    waiting = [entry]
     while waiting:
         module = waiting.pop()
-        file = _file_of(module, sources)
+        file = _file_of(module, sources, beside)
         if file is None or module in hashes:
             continue
         tree = _bare(ast.parse(file.read_bytes(), filename=str(file)))
         hashes[module] = sha256_json(ast.dump(tree))
-        waiting += [parent for name in _imports(tree) for parent in _with_parents(name)]
+        package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+        waiting += [parent for name in _imports(tree, package) for parent in _with_parents(name)]
         waiting += _with_parents(module)
     if not hashes:
-        raise UsageError(f"module {entry} has no source file below {sources}; reinstall the package")
+        raise UsageError(f"module {entry} has no source file below {beside or sources}; reinstall the package")
     return dict(sorted(hashes.items()))
 
 
@@ -60,10 +68,19 @@ def requirements_hash(project: Path) -> str:
     return sha256_file(lock) if lock.is_file() else "none"
 
 
-def _file_of(module: str, sources: Path) -> Path | None:
-    if module.partition(".")[0] not in PACKAGES:
+def _folder_of(file: Path) -> Path:
+    """The folder from which a file is imported: the first above it that is no package."""
+    folder = file.resolve().parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
+
+
+def _file_of(module: str, sources: Path, beside: Path | None) -> Path | None:
+    folder = sources if module.partition(".")[0] in PACKAGES else beside
+    if folder is None:
         return None
-    place = sources.joinpath(*module.split("."))
+    place = folder.joinpath(*module.split("."))
     files = (place.with_name(place.name + ".py"), place / "__init__.py")
     return next((file for file in files if file.is_file()), None)
 
@@ -73,14 +90,16 @@ def _with_parents(module: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
+def _imports(tree: ast.AST, package: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield module
             # `from package import module` names a module; a name that is none has no file and is passed over.
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
 def _bare(tree: ast.Module) -> ast.Module:

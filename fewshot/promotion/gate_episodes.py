@@ -24,7 +24,7 @@ def compare(
     bank = ImageBank(dataset.pack.images, champion.compute.device)
     models = (champion, challenger)
     episodes, left_out = gate_episodes(dataset, [model.description for model in models], gate.shape, gate.episodes)
-    old, new = (predict_episodes(of.method, bank, episodes, of.method.batch_norm_modes[0]) for of in models)
+    old, new = (predict_episodes(of.method, bank, episodes, of.method.batch_norm_modes[0], of.compute) for of in models)
     return old, new, left_out
 
 

@@ -66,13 +66,13 @@ def measure(model: Model, dataset: Dataset, episodes: int) -> Measured:
         answers: dict[str, tuple[EpisodeIndices, EpisodePredictions]] = {}
         for shape in shapes:
             drawn = dataset.fixed_episodes("test", shape, episodes)
-            answers[shape.task] = (drawn, predict_episodes(method, bank, drawn, mode))
+            answers[shape.task] = (drawn, predict_episodes(method, bank, drawn, mode, model.compute))
             grid[shape.task] = score(answers[shape.task][1].accuracy)
             reporter(len(grid), f"{shape.task} {grid[shape.task]}")
         learning = []
         for shape in shots:
             drawn = EpisodeSampler(dataset.class_table("test"), shape, 0, "report").sample(0, episodes)
-            learning.append((shape.shot, score(predict_episodes(method, bank, drawn, mode).accuracy)))
+            learning.append((shape.shot, score(predict_episodes(method, bank, drawn, mode, model.compute).accuracy)))
             reporter(len(grid) + len(learning), f"{shape.task} {learning[-1][1]}")
     drawn, given = answers[shapes[0].task]
     return Measured(

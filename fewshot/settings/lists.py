@@ -1,18 +1,17 @@
 """The names that settings take."""
 
 from fewshot.settings.datasets import dataset_names
-from fewshot.settings.methods import METHODS
-from fewshot.settings.schema import BACKBONES
+from fewshot.settings.plugins import names
 
 
 def list_methods() -> tuple[str, ...]:
     """The methods that `method.name` takes."""
-    return METHODS
+    return names("method")
 
 
 def list_backbones() -> tuple[str, ...]:
     """The networks that `backbone.name` takes."""
-    return BACKBONES
+    return names("backbone")
 
 
 def list_datasets() -> tuple[str, ...]:

@@ -2,11 +2,12 @@
 
 import tomllib
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from fewshot.errors import UsageError, unknown
 from fewshot.migrations import RENAMED_METHODS, RENAMED_PRESETS, RENAMED_SETTINGS, migrate_settings
-from fewshot.settings.schema import Settings, setting_names, settings_from
+from fewshot.settings.schema import Settings, fixed_setting_names, setting_names, settings_from
 
 DEFAULT_PRESET = "glyphs-protonet-5w1s"
 
@@ -24,8 +25,14 @@ def preset_summary(name: str) -> str:
 
 
 def load_settings(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -> Settings:
-    """A preset with `overrides` such as "train.steps=2000". A wrong name or value raises UsageError."""
-    values = migrate_settings(tomllib.loads(_preset_text(RENAMED_PRESETS.get(preset, preset))))
+    """A preset, by name or as the path of a TOML file, with `overrides` such as "train.steps=2000".
+
+    A missing file, or a wrong name or value, raises UsageError.
+    """
+    try:
+        values = migrate_settings(tomllib.loads(_preset_text(preset)))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"preset {preset} is not valid TOML: {error}") from None
     for override in overrides or []:
         _apply(values, override)
     return settings_from(values)
@@ -35,7 +42,16 @@ def _presets() -> Any:
     return resources.files("fewshot.settings").joinpath("presets").iterdir()
 
 
-def _preset_text(name: str) -> str:
+def _preset_text(preset: str) -> str:
+    if preset.endswith(".toml") or "/" in preset:
+        file = Path(preset)
+        if not file.is_file():
+            raise UsageError(
+                f"preset {preset}: there is no file {file.resolve()}; write the path of a TOML file or the name of a "
+                "preset (`fewshot presets` lists them)"
+            )
+        return file.read_text(encoding="utf-8")
+    name = RENAMED_PRESETS.get(preset, preset)
     if name not in list_presets():
         raise unknown("preset", name, list_presets())
     return resources.files("fewshot.settings").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
@@ -48,9 +64,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     name = RENAMED_SETTINGS.get(name, name)
     if name == "method.name":
         text = RENAMED_METHODS.get(text, text)
-    if name not in setting_names():
-        raise unknown("setting", name, setting_names())
     *parents, last = name.split(".")
+    if parents not in (["method"], ["backbone"]) and name not in fixed_setting_names():
+        raise unknown("setting", name, setting_names())
     place = values
     for parent in parents:
         place = place.setdefault(parent, {})

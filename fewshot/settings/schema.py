@@ -1,13 +1,23 @@
-"""Every setting of the pipeline, with its range and unit; those of the methods are in `fewshot.settings.methods`."""
+"""Every setting of the pipeline, with its range and unit. A method and a backbone declare their own in their file."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 from fewshot.errors import UsageError, unknown
+from fewshot.settings.base import BackboneSettings, Immutable, MethodSettings
 from fewshot.settings.datasets import check_scheme
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.settings.methods import METHODS, Immutable, MethodSettings, ProtoNetSettings
+from fewshot.settings.plugins import Kind, find, names
 
 Shape = Annotated[EpisodeShape, BeforeValidator(EpisodeShape.parse), PlainSerializer(str)]
 
@@ -24,46 +34,6 @@ class DataSettings(Immutable):
         dataset = values.get("dataset", "glyphs")
         scheme = check_scheme(dataset, values.get("split_scheme", ""))
         return {**values, "dataset": dataset, "split_scheme": scheme}
-
-
-class Conv4Settings(Immutable):
-    """Four convolutional blocks, in three published forms."""
-
-    name: Literal["conv4"] = "conv4"
-    form: Literal["pool", "relation", "strided"] = Field(
-        "pool",
-        description="pool: max-pooling, flattened (ProtoNet paper); strided: stride 2, mean (MAML's code); "
-        "relation: max-pooling in the first two blocks only (RelationNet paper)",
-    )
-    channels: int = Field(64, ge=1, description="filters of each convolution")
-
-
-class ResNet12Settings(Immutable):
-    """ResNet-12 with DropBlock, as MetaOptNet and most later papers have it."""
-
-    name: Literal["resnet12"] = "resnet12"
-    channels: tuple[int, int, int, int] = Field((64, 160, 320, 640), description="filters of the four blocks")
-    drop: float = Field(0.1, ge=0, lt=1, description="share of a map that is dropped in training, in squares")
-
-
-class TorchvisionSettings(Immutable):
-    """A classification network of torchvision, without its last layer."""
-
-    name: Literal["torchvision"] = "torchvision"
-    network: str = Field("resnet18", description="name of a classification network, as torchvision lists them")
-    weights: str = Field("", description='published weights, for example "DEFAULT"; empty: none, random ones')
-    frozen: bool = Field(False, description="whether its weights stay as they are")
-    size: int = Field(64, ge=16, description="pixels; images are enlarged or reduced to a square of this size")
-
-
-BACKBONES = ("conv4", "resnet12", "torchvision")
-"""The names of the backbones; the first is the default."""
-
-BackboneSettings = Annotated[
-    Conv4Settings | ResNet12Settings | TorchvisionSettings,
-    Field(discriminator="name"),
-    BeforeValidator(lambda values: {"name": BACKBONES[0]} | values if isinstance(values, dict) else values),
-]
 
 
 class TrainSettings(Immutable):
@@ -124,6 +94,22 @@ class NotifySettings(Immutable):
     webhook: str = Field("", pattern=r"^(https?://.+)?$", description="address that gets a POST of JSON; empty: none")
 
 
+def chosen_by_name(kind: Kind, values: Any) -> Any:
+    """The settings of a method or backbone, by the class that its name stands for; no name: the default one."""
+    if not isinstance(values, dict):
+        return values
+    named = {"name": names(kind)[0]} | values
+    found = find(kind, str(named["name"]))
+    try:
+        return found.Settings.model_validate(named)
+    except ValidationError as error:
+        raise _usage_error(error, kind, str(named["name"])) from None
+
+
+ChosenMethod = Annotated[SerializeAsAny[MethodSettings], BeforeValidator(partial(chosen_by_name, "method"))]
+ChosenBackbone = Annotated[SerializeAsAny[BackboneSettings], BeforeValidator(partial(chosen_by_name, "backbone"))]
+
+
 class Settings(Immutable):
     """The whole pipeline. Two runs with equal settings, data, code and environment give the same weights."""
 
@@ -131,8 +117,8 @@ class Settings(Immutable):
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto: CUDA, then MPS, then CPU")
     threads: int = Field(0, ge=0, description="CPU threads; 0: one for each core")
     data: DataSettings = DataSettings()
-    backbone: BackboneSettings = Conv4Settings()
-    method: MethodSettings = ProtoNetSettings()
+    backbone: ChosenBackbone = Field(default_factory=partial(chosen_by_name, "backbone", {}))
+    method: ChosenMethod = Field(default_factory=partial(chosen_by_name, "method", {}))
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings()
@@ -162,31 +148,38 @@ def settings_from(values: dict[str, Any]) -> Settings:
         raise _usage_error(error) from None
 
 
-def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
-    """The dotted names of all settings, those of every method included."""
-    names = []
+def setting_names() -> list[str]:
+    """The dotted names of all settings, those of every method and backbone of this package included."""
+    kinds: tuple[Kind, ...] = ("method", "backbone")
+    own = {f"{kind}.{key}" for kind in kinds for name in names(kind) for key in find(kind, name).Settings.model_fields}
+    return sorted(own.union(_names_in(Settings)))
+
+
+def fixed_setting_names() -> list[str]:
+    """The dotted names of all settings but those that belong to one method or backbone. Imports none of them."""
+    return sorted(_names_in(Settings))
+
+
+def _names_in(model: type[BaseModel], prefix: str = "") -> list[str]:
+    found = []
     for key, field in model.model_fields.items():
-        name = prefix + (field.alias or key)
-        inner = [kind for kind in _models_in(field.annotation)]
-        names += [deep for kind in inner for deep in setting_names(kind, name + ".")] or [name]
-    return sorted(set(names))
+        name, inner = prefix + (field.alias or key), field.annotation
+        section = isinstance(inner, type) and issubclass(inner, BaseModel)
+        found += _names_in(inner, name + ".") if section else [name]  # type: ignore[arg-type]
+    return found
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    kinds = getattr(annotation, "__args__", (annotation,))
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-
-
-def _usage_error(error: ValidationError) -> UsageError:
+def _usage_error(error: ValidationError, kind: Kind | None = None, chosen: str = "") -> UsageError:
+    """The first of pydantic's findings in our words; `kind` is the section that was validated, by what it names."""
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in (*METHODS, *BACKBONES)]
-    name = ".".join(place)
+    name = ".".join([*([kind] if kind else []), *(str(part) for part in first["loc"])])
     if first["type"] == "extra_forbidden":
-        if name in setting_names():
-            return UsageError(f"setting {name} does not belong to {place[0]} {first['loc'][1]}")
-        return unknown("setting", name, setting_names())
-    if first["type"] == "union_tag_invalid":
-        return unknown(name, str(first["input"]["name"]), METHODS if name == "method" else BACKBONES)
+        known = setting_names()
+        if kind and ":" in chosen:
+            known = sorted(f"{kind}.{key}" for key in find(kind, chosen).Settings.model_fields)
+        elif name in known:
+            return UsageError(f"setting {name} does not belong to {kind} {chosen}")
+        return unknown("setting", name, known)
     reason = first["msg"].removeprefix("Value error, ")
     if first["type"] == "tuple_type":
         reason = 'a list is written ["a", "b"]'

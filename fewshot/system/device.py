@@ -30,8 +30,13 @@ class Compute:
         return cls(chosen, pick_precision(precision, chosen), threads)
 
     def autocast(self) -> torch.autocast:
-        """The context in which a method's functions are called."""
-        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+        """The context in which a method's functions are called.
+
+        Without the cache of converted weights: there is one for all threads, and a weight that a thread without
+        gradients has put there gives no gradient in another.
+        """
+        lower = self.precision != torch.float32
+        return torch.autocast(self.device.type, self.precision, enabled=lower, cache_enabled=False)
 
 
 def pick_device(name: str) -> torch.device:

@@ -8,6 +8,7 @@ from typing import Any
 from fewshot.data.dataset import Dataset
 from fewshot.migrations import FORMAT
 from fewshot.project.fingerprints import SOURCES, code_hashes, pick, requirements_hash
+from fewshot.settings.plugins import code_entries
 from fewshot.settings.schema import Settings
 from fewshot.system.files import sha256_json
 
@@ -69,7 +70,8 @@ class TrainingIdentity:
 
 def identity_of(settings: Settings, data: dict[str, str], sources: Path = SOURCES) -> TrainingIdentity:
     """The identity of a training with these settings on data of these digests, by the code below `sources`."""
-    code = dict(_code(sources))
+    entries = (ENTRY, *code_entries(settings))
+    code = {module: digest for entry in entries for module, digest in _code(entry, sources).items()}
     return TrainingIdentity(pick(settings.plain(), TRAINING_KEYS), data, code, requirements_hash(sources))
 
 
@@ -79,6 +81,11 @@ def training_identity(settings: Settings, dataset: Dataset) -> TrainingIdentity:
 
 
 @cache
-def _code(sources: Path) -> tuple[tuple[str, str], ...]:
+def _code_of_package(entry: str, sources: Path) -> tuple[tuple[str, str], ...]:
     # Cached for the life of the process: the code that it runs is the one that it imported.
-    return tuple(code_hashes(ENTRY, sources).items())
+    return tuple(code_hashes(entry, sources).items())
+
+
+def _code(entry: str, sources: Path) -> dict[str, str]:
+    # A user's file is loaded again when it has changed.
+    return code_hashes(entry, sources) if entry.endswith(".py") else dict(_code_of_package(entry, sources))

@@ -15,11 +15,11 @@ from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
 from fewshot.errors import Interrupted, TrainingError
 from fewshot.evaluation.predictions import predict_episodes
 from fewshot.evaluation.stats import score
-from fewshot.methods import build_method
 from fewshot.methods.base import Method
+from fewshot.methods.build import build_method
 from fewshot.model import TrainingData, save_model
 from fewshot.randomness import torch_seed
-from fewshot.settings.methods import InnerLoopSettings
+from fewshot.settings.plugins import plugin_sources
 from fewshot.settings.schema import Settings, TrainSettings
 from fewshot.system.device import Compute, prepare_cpu
 from fewshot.system.files import write_json
@@ -92,8 +92,7 @@ class _Trainer:
         self.validation = dataset.fixed_episodes("val", self.options.validation, self.options.validation_episodes)
         classes = len(dataset.class_table("train"))
         self.method = build_method(settings, self.bank.image_shape, classes).to(device)
-        self.method.precision = compute.precision
-        self.step = OuterStep(self.method, self.options)
+        self.step = OuterStep(self.method, self.options, compute)
         resumed = load_checkpoint(folder, identity, self.method, self.step.optimizer)
         self.state, self.best = resumed if resumed else (TrainingState(identity), _copy(self.method))
 
@@ -128,7 +127,8 @@ class _Trainer:
         state = self.state
         names = self.dataset.class_names("train")
         data = TrainingData(self.dataset.name, self.dataset.scheme.name, self.dataset.digest, names)
-        digest = save_model(self.folder / "model", self.best, self.settings, self.bank.image_shape, data)
+        sources = plugin_sources(self.settings)
+        digest = save_model(self.folder / "model", self.best, self.settings, self.bank.image_shape, data, sources)
         write_json(self.folder / "history.json", {"points": state.points})
         result = TrainResult(
             model=self.folder / "model",
@@ -151,7 +151,7 @@ class _Trainer:
     def _validate(self) -> dict[str, float]:
         self._update_statistics()
         mode = self.method.batch_norm_modes[0]
-        now = score(predict_episodes(self.method, self.bank, self.validation, mode).accuracy)
+        now = score(predict_episodes(self.method, self.bank, self.validation, mode, self.compute).accuracy)
         state = self.state
         if now.accuracy > state.best_accuracy:
             state.best_step, state.best_accuracy, state.best_ci95 = (
@@ -169,7 +169,7 @@ class _Trainer:
         """Show the method training images, the same ones each time."""
         batch = self.bank.batch(self.source.sample(0, math.ceil(STATISTICS_IMAGES / self.options.episode.images)))
         self.method.eval()
-        with torch.no_grad(), self.method.autocast():
+        with torch.no_grad(), self.compute.autocast():
             self.method.update_statistics(batch.together.flatten(0, 2)[:STATISTICS_IMAGES])
 
     def _log(
@@ -191,8 +191,8 @@ class _Trainer:
         """A loss or gradient that is not finite ends the run before a checkpoint can hold what it does."""
         if math.isfinite(float(done.loss)) and math.isfinite(float(done.gradient_norm)):
             return
-        method = self.settings.method
-        inner = f", inner learning rate {method.inner_learning_rate:g}" if isinstance(method, InnerLoopSettings) else ""
+        rate_of_method = getattr(self.settings.method, "inner_learning_rate", None)
+        inner = f", inner learning rate {rate_of_method:g}" if rate_of_method else ""
         raise TrainingError(
             f"the loss is {float(done.loss):g} and its gradient's norm {float(done.gradient_norm):g} at step "
             f"{self.state.step} (learning rate {rate:.2g}{inner}); lower train.learning_rate or "

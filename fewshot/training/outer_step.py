@@ -11,10 +11,11 @@ from fewshot.data.batches import EpisodeBatch
 from fewshot.methods.base import Method
 from fewshot.methods.task_threads import Workers
 from fewshot.settings.schema import TrainSettings
+from fewshot.system.device import Compute
 
 
 class StepMetrics(NamedTuple):
-    """What one step did: its loss and accuracy before the update, and the norm of the gradient before clipping."""
+    """Loss and accuracy of one step before its update, and the norm of the gradient before clipping."""
 
     loss: Tensor
     accuracy: Tensor
@@ -24,15 +25,15 @@ class StepMetrics(NamedTuple):
 class OuterStep:
     """Adam on the mean loss of a batch of tasks.
 
-    The gradient is added up over parts of the batch that fit in memory together, always in the same order.
+    The gradient is added up over parts of the batch that fit in memory, always in the same order.
     """
 
-    def __init__(self, method: Method, settings: TrainSettings) -> None:
-        self.method, self.settings = method, settings
+    def __init__(self, method: Method, settings: TrainSettings, compute: Compute) -> None:
+        self.method, self.settings, self.compute = method, settings, compute
         self.optimizer = torch.optim.Adam(
             _learned(method), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self._workers = Workers(method)
+        self._workers = Workers(method, compute)
 
     def __call__(self, batch: EpisodeBatch, learning_rate: float, fraction_done: float = 1.0) -> StepMetrics:
         """Update the method's parameters. `fraction_done` is the share of the training steps that is done."""
@@ -43,7 +44,8 @@ class OuterStep:
         parameters = _learned(self.method)
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
         loss = accuracy = torch.zeros((), device=batch.query.device)
-        for part, share in zip(parts, self._workers.map(partial(_gradient, fraction_done), parts), strict=True):
+        gradient_of = partial(_gradient, self.method, self.compute, fraction_done)
+        for part, share in zip(parts, self._workers.map(gradient_of, parts), strict=True):
             weight = len(part.query) / tasks
             loss, accuracy = loss + share.loss * weight, accuracy + share.accuracy * weight
             torch._foreach_add_(gradients, share.gradients, alpha=weight)
@@ -57,17 +59,17 @@ class OuterStep:
 
 
 class PartialGradient(NamedTuple):
-    """What one part of a batch taught."""
+    """Loss, accuracy and gradients of one part of a batch."""
 
     loss: Tensor
     accuracy: Tensor
     gradients: tuple[Tensor, ...]
 
 
-def _gradient(fraction_done: float, method: Method, part: EpisodeBatch) -> PartialGradient:
-    with method.autocast():
+def _gradient(method: Method, compute: Compute, fraction_done: float, part: EpisodeBatch) -> PartialGradient:
+    with compute.autocast():
         outcome = method.loss(part, fraction_done)
-    # What has no part in the loss just now, as a head before its stage of the training, gets zeros.
+    # A parameter without effect on the loss, as a head before its stage of the training, gets zeros.
     gradients = torch.autograd.grad(outcome.loss, _learned(method), materialize_grads=True)
     return PartialGradient(outcome.loss.detach(), outcome.accuracy, gradients)
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot.backbones.conv4 import Conv4
+from fewshot.backbones.conv4 import Conv4, Conv4Settings
 from fewshot.errors import UsageError
-from fewshot.settings.schema import Conv4Settings
 
 
 @pytest.mark.parametrize(
@@ -21,7 +20,7 @@ from fewshot.settings.schema import Conv4Settings
     ],
 )
 def test_any_image_size_and_number_of_channels(form: str, image_shape: tuple[int, int, int], features: int) -> None:
-    backbone = Conv4(image_shape, Conv4Settings(form=form))  # type: ignore[arg-type]
+    backbone = Conv4(image_shape, Conv4Settings(name="conv4", form=form))  # type: ignore[arg-type]
     assert backbone.out_features == features
     assert backbone(torch.rand(2, *image_shape)).shape == (2, features)
 
@@ -29,7 +28,7 @@ def test_any_image_size_and_number_of_channels(form: str, image_shape: tuple[int
 def test_pool_form_equals_the_published_order_of_layers() -> None:
     # The paper: convolution, batch norm, ReLU, max-pool.
     torch.manual_seed(0)
-    backbone = Conv4((1, 28, 28), Conv4Settings(channels=8)).train()
+    backbone = Conv4((1, 28, 28), Conv4Settings(name="conv4", channels=8)).train()
     blocks = [
         nn.Sequential(convolution, norm, nn.ReLU(), nn.MaxPool2d(2))
         for convolution, norm in zip(backbone.convolutions, backbone.norms, strict=True)
@@ -40,4 +39,4 @@ def test_pool_form_equals_the_published_order_of_layers() -> None:
 
 def test_images_too_small_to_halve_four_times_are_refused() -> None:
     with pytest.raises(UsageError, match="needs 16x16 pixels or more, not 8x28"):
-        Conv4((1, 8, 28), Conv4Settings())
+        Conv4((1, 8, 28), Conv4Settings(name="conv4"))

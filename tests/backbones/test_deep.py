@@ -9,18 +9,19 @@ import pytest
 import torch
 import torchvision
 
-from fewshot.backbones import build_backbone
-from fewshot.backbones.resnet12 import DropBlock
+from fewshot.backbones.build import build_backbone
+from fewshot.backbones.resnet12 import DropBlock, ResNet12Settings
+from fewshot.backbones.torchvision import TorchvisionSettings
 from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import DataError, UsageError
-from fewshot.methods import build_method
-from fewshot.settings.schema import ResNet12Settings, TorchvisionSettings, settings_from
+from fewshot.methods.build import build_method
+from fewshot.settings.schema import settings_from
 from fewshot.system.files import sha256_file
 
 
 @pytest.mark.parametrize("image_shape", [(1, 28, 28), (3, 84, 84), (3, 16, 40)])
 def test_resnet12_takes_any_size_and_averages_its_maps(image_shape: tuple[int, int, int]) -> None:
-    backbone = build_backbone(ResNet12Settings(channels=(4, 6, 8, 10)), image_shape).eval()
+    backbone = build_backbone(ResNet12Settings(name="resnet12", channels=(4, 6, 8, 10)), image_shape).eval()
     images = torch.rand(2, *image_shape)
     assert backbone.out_features == 10
     assert backbone.maps(images).shape[1:] == backbone.map_shape
@@ -29,13 +30,13 @@ def test_resnet12_takes_any_size_and_averages_its_maps(image_shape: tuple[int, i
 
 def test_resnet12_has_the_published_number_of_weights() -> None:
     # 8.0 million without the classifier, as the code of MetaOptNet counts for 3 channels, less its biases.
-    backbone = build_backbone(ResNet12Settings(channels=(64, 128, 256, 512)), (3, 84, 84))
+    backbone = build_backbone(ResNet12Settings(name="resnet12", channels=(64, 128, 256, 512)), (3, 84, 84))
     assert 7.9e6 < sum(parameter.numel() for parameter in backbone.parameters()) < 8.1e6
 
 
 def test_resnet12_refuses_images_too_small_to_halve_four_times() -> None:
     with pytest.raises(UsageError, match="needs 16x16 pixels or more, not 8x28"):
-        build_backbone(ResNet12Settings(), (1, 8, 28))
+        build_backbone(ResNet12Settings(name="resnet12"), (1, 8, 28))
 
 
 def test_drop_block_drops_the_share_in_squares_and_keeps_the_mean() -> None:
@@ -108,13 +109,13 @@ def test_a_frozen_network_stays_as_it_is() -> None:
 )
 def test_what_torchvision_does_not_have_is_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        build_backbone(TorchvisionSettings(**values), (3, 32, 32))  # type: ignore[arg-type]
+        build_backbone(TorchvisionSettings(name="torchvision", **values), (3, 32, 32))  # type: ignore[arg-type]
     assert message in str(caught.value)
 
 
 def test_two_channels_are_refused() -> None:
     with pytest.raises(UsageError, match="images of 1 or 3 channels, not 2"):
-        build_backbone(TorchvisionSettings(), (2, 32, 32))
+        build_backbone(TorchvisionSettings(name="torchvision"), (2, 32, 32))
 
 
 def test_published_weights_come_from_the_mirror_and_are_checked(
@@ -132,7 +133,7 @@ def test_published_weights_come_from_the_mirror_and_are_checked(
     weights = kind["DEFAULT"]
     monkeypatch.setattr(type(weights), "url", property(lambda self: f"https://nowhere.invalid/{name}"), raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    settings = TorchvisionSettings(network=network, weights="DEFAULT", size=32)
+    settings = TorchvisionSettings(name="torchvision", network=network, weights="DEFAULT", size=32)
 
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(served))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -16,6 +16,7 @@ from fewshot.evaluation.evaluate import evaluate, read_evaluation
 from fewshot.evaluation.predictions import predict_episodes
 from fewshot.model import load_model
 from fewshot.settings.schema import settings_from
+from fewshot.system.device import Compute
 from fewshot.training.loop import TrainResult, train
 
 
@@ -62,22 +63,25 @@ def test_maml_is_measured_both_ways_on_the_same_weights(dataset: Dataset, tmp_pa
 def test_answers_do_not_depend_on_how_many_episodes_go_together(
     dataset: Dataset, trained: TrainResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = load_model(trained.model, "cpu").method
+    model = load_model(trained.model, "cpu")
+    method, compute = model.method, model.compute
     bank = ImageBank(dataset.pack.images, torch.device("cpu"))
     drawn = dataset.fixed_episodes("test", toy_settings().evaluate.shapes[0], 40)
-    together = predict_episodes(method, bank, drawn, "inductive").accuracy
+    together = predict_episodes(method, bank, drawn, "inductive", compute).accuracy
     monkeypatch.setattr("fewshot.evaluation.predictions.IMAGES_AT_ONCE", 1)
-    np.testing.assert_array_equal(predict_episodes(method, bank, drawn, "inductive").accuracy, together)
+    np.testing.assert_array_equal(predict_episodes(method, bank, drawn, "inductive", compute).accuracy, together)
 
 
 def test_embedding_each_image_once_gives_the_same_answers(dataset: Dataset, trained: TrainResult) -> None:
     method = load_model(trained.model, "cpu").method
-    method.precision = torch.float32
     bank = ImageBank(dataset.pack.images, torch.device("cpu"))
     drawn = dataset.fixed_episodes("test", toy_settings().evaluate.shapes[0], 40)
     turned = replace(drawn, rotation=(drawn.classes % 4).astype(np.int8))
     direct = method.logits(bank.batch(turned), "inductive").argmax(-1).numpy()
-    np.testing.assert_array_equal(predict_episodes(method, bank, turned, "inductive").predicted.reshape(40, -1), direct)
+    np.testing.assert_array_equal(
+        predict_episodes(method, bank, turned, "inductive", Compute(torch.device("cpu"))).predicted.reshape(40, -1),
+        direct,
+    )
 
 
 def test_a_shape_that_was_not_frozen_is_named(dataset: Dataset, trained: TrainResult, tmp_path: Path) -> None:

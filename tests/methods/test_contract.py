@@ -1,4 +1,4 @@
-"""What every method keeps to, on every backbone. A new method is tested by standing in `fewshot.methods.BUILDERS`."""
+"""Laws of every method and every backbone. A new method is tested as soon as it is in `fewshot.methods.METHODS`."""
 
 from itertools import product
 
@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from fewshot.data.batches import EpisodeBatch
-from fewshot.methods import BUILDERS, build_method
+from fewshot.methods import METHODS
 from fewshot.methods.base import Method
-from fewshot.settings.methods import METHODS
+from fewshot.methods.build import build_method
 from fewshot.settings.schema import Settings, settings_from
 
 CLASSES = 30
-"""Of the training part."""
+"""Training classes."""
 
 VARIANTS: dict[str, dict[str, object]] = {
     **{name: {"name": name} for name in METHODS},
@@ -22,14 +22,26 @@ VARIANTS: dict[str, dict[str, object]] = {
     "reptile": {"name": "reptile", "inner_steps_test": 10},
 }
 BACKBONES: dict[str, dict[str, object]] = {
-    "pool": {"form": "pool", "channels": 8},
     "strided": {"form": "strided", "channels": 8},
+    "pool": {"form": "pool", "channels": 8},
     "relation": {"form": "relation", "channels": 8},
     "resnet12": {"name": "resnet12", "channels": [8, 8, 8, 8]},
     "torchvision": {"name": "torchvision", "network": "shufflenet_v2_x0_5", "size": 64},
 }
-ON_EVERY_BACKBONE = [f"{method} on {backbone}" for method, backbone in product(VARIANTS, BACKBONES)]
 ON_ONE_BACKBONE = [f"{method} on strided" for method in VARIANTS]
+"""Each method on the cheapest backbone, whose layers compute several tasks at once."""
+ON_EVERY_BACKBONE = [
+    *ON_ONE_BACKBONE,
+    # A backbone meets a method in its vectors (protonet), its maps (relation), and as a function of its weights (maml)
+    # and of its statistics (maml++).
+    *[
+        f"{method} on {backbone}"
+        for method, backbone in product(("protonet", "maml"), BACKBONES)
+        if backbone != "strided"
+    ],
+    *[f"relation on {backbone}" for backbone in ("pool", "relation", "resnet12")],
+    *[f"maml++ on {backbone}" for backbone in ("pool", "resnet12", "torchvision")],
+]
 
 
 def settings_of(case: str) -> Settings:
@@ -54,7 +66,7 @@ def easy_tasks(number: int = 3, way: int = 4, shot: int = 1, query: int = 3, see
 
 
 def test_every_method_has_settings_and_is_tested() -> None:
-    assert set(BUILDERS) == set(METHODS) == {str(variant["name"]) for variant in VARIANTS.values()}
+    assert set(METHODS) == {str(variant["name"]) for variant in VARIANTS.values()}
 
 
 @pytest.mark.parametrize("case", ON_EVERY_BACKBONE)
@@ -84,11 +96,11 @@ def test_gradient_reaches_every_parameter(case: str) -> None:
         for name, parameter in method.named_parameters()
         if parameter.requires_grad and (parameter.grad is None or not parameter.grad.abs().sum() > 0)
     ]
-    # What a method leaves without a gradient is named here, with the reason.
+    # A parameter that a method leaves without a gradient is named here, with the reason.
     unused = {
         "protomaml": ["head.weight", "head.bias"],  # its head starts from class means
         # Behind a last layer that begins at zero.
-        "metalearner": ["meta_learner.tensors", "meta_learner.hidden.weight", "meta_learner.hidden.bias"],
+        "learned_optimizer": ["meta_learner.tensors", "meta_learner.hidden.weight", "meta_learner.hidden.bias"],
     }
     assert missing == unused.get(case.partition(" on ")[0], [])
 
@@ -134,7 +146,7 @@ def test_learns_an_easy_family_of_tasks_in_seconds(case: str) -> None:
     settings = settings_of(case)
     method = build_method(settings, (1, 28, 28), CLASSES)
     optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=3e-3)
-    steps = 150 if settings.method.name in ("reptile", "metaoptnet", "metalearner") else 60
+    steps = 150 if settings.method.name in ("reptile", "metaoptnet", "learned_optimizer") else 60
     for step in range(steps):
         optimizer.zero_grad()
         method.train()

@@ -11,16 +11,17 @@ from torch.nn.functional import cross_entropy
 from fewshot.backbones.base import Backbone
 from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
-from fewshot.methods import BUILDERS, MethodContext
-from fewshot.methods.base import LossAndAccuracy
-from fewshot.methods.inner_loop import InnerLoop, descend, last
-from fewshot.methods.learned_optimizer import LearnedOptimizer, MetaLearner, log_scaled
+from fewshot.methods.base import LossAndAccuracy, MethodContext
+from fewshot.methods.descent import GradientOrder, descend, last
+from fewshot.methods.inner_loop import InnerLoop
+from fewshot.methods.learned_optimizer import LearnedOptimizer, UpdateNetwork, log_scaled
 from fewshot.methods.mamlpp import MAMLPlusPlus
 from fewshot.methods.metasgd import MetaSGD
-from fewshot.methods.stacked_tasks import flat
+from fewshot.methods.stacked_network import flat
+from fewshot.settings.plugins import find
 from fewshot.settings.schema import settings_from
 
-SECOND_ORDER = ["maml", "anil", "protomaml", "metasgd", "maml++", "metalearner"]
+SECOND_ORDER = ["maml", "anil", "protomaml", "metasgd", "maml++", "learned_optimizer"]
 FAMILY = [*SECOND_ORDER, "reptile"]
 
 
@@ -38,11 +39,11 @@ class Tiny(Backbone):
         return maps
 
 
-def tiny(name: str = "maml", way: int = 3, **settings: object) -> InnerLoop:
+def tiny(name: str = "maml", way: int = 3, backbone: Backbone | None = None, **settings: object) -> InnerLoop:
     """A method over `Tiny` in float64, all its weights a little away from where they start."""
     torch.manual_seed(0)
     of_method = settings_from({"method": {"name": name, **settings}}).method
-    method = BUILDERS[name](MethodContext(Tiny(), of_method, way, 1, 1)).double()
+    method = find("method", name).build(MethodContext(backbone or Tiny(), of_method, way, 1, 1)).double()
     assert isinstance(method, InnerLoop)
     with torch.no_grad():
         for parameter in method.parameters():
@@ -110,7 +111,7 @@ def test_annealed_order_is_first_then_second() -> None:
 def test_first_order_gradient_is_that_of_the_query_loss_at_the_adapted_weights() -> None:
     maml = tiny(order="first", inner_steps=2)
     batch = tasks(number=1)
-    *_, adapted = maml.adapt(*flat(batch.support), 2, order=0)
+    *_, adapted = maml.adapt(*flat(batch.support), 2, order="none")
     adapted = {name: weight.detach().requires_grad_() for name, weight in adapted.items()}
     loss = cross_entropy(maml.classify(adapted, batch.query.flatten(1, 2), 2)[0], batch.labels[0])
     expected = dict(zip(adapted, torch.autograd.grad(loss, list(adapted.values())), strict=True))
@@ -119,7 +120,7 @@ def test_first_order_gradient_is_that_of_the_query_loss_at_the_adapted_weights()
         torch.testing.assert_close(parameter.grad, expected[name])
 
 
-@pytest.mark.parametrize("name", ["maml", "anil", "metasgd", "metalearner", "reptile"])
+@pytest.mark.parametrize("name", ["maml", "anil", "metasgd", "learned_optimizer", "reptile"])
 def test_zero_inner_steps_adapt_nothing(name: str) -> None:
     method = tiny(name, inner_steps_test=0)
     head = method.fit(list(tasks().support[0]))
@@ -204,7 +205,7 @@ def test_an_ensemble_of_more_members_than_rows_is_an_error() -> None:
         tiny(ensemble=9)
 
 
-def descended(order: int) -> tuple[Tensor, Tensor]:
+def descended(order: GradientOrder) -> tuple[Tensor, Tensor]:
     """Two steps of rate 0.25 on (w - 3)^2 from w = 1, each of which halves the distance to 3."""
     start = torch.tensor(1.0, requires_grad=True)
     path = list(
@@ -220,20 +221,20 @@ def descended(order: int) -> tuple[Tensor, Tensor]:
     return start, path[-1]["w"]
 
 
-@pytest.mark.parametrize(("order", "slope"), [(2, 0.25), (1, 1.0)])
-def test_gradient_through_gradient_descent(order: int, slope: float) -> None:
+@pytest.mark.parametrize(("order", "slope"), [("second", 0.25), ("first", 1.0)])
+def test_gradient_through_gradient_descent(order: GradientOrder, slope: float) -> None:
     start, end = descended(order)  # in first order the gradients count as constants
     assert float(torch.autograd.grad(end, start)[0]) == slope
 
 
-def test_descent_of_order_zero_leads_nowhere_back() -> None:
-    start, end = descended(0)
+def test_descent_of_no_order_leads_nowhere_back() -> None:
+    start, end = descended("none")
     assert torch.autograd.grad(end, start, allow_unused=True) == (None,)
 
 
 def test_anil_leaves_the_encoder_as_it_was_and_still_teaches_it() -> None:
     anil = tiny("anil", inner_steps=3)
-    *_, adapted = anil.adapt(*flat(tasks(number=1).support), 3, order=2)
+    *_, adapted = anil.adapt(*flat(tasks(number=1).support), 3, order="second")
     for name, weight in anil.network_parameters().items():
         same = torch.equal(adapted[name], weight)
         assert same if name.startswith("backbone.") else not same
@@ -243,7 +244,7 @@ def test_anil_leaves_the_encoder_as_it_was_and_still_teaches_it() -> None:
 def test_proto_maml_without_steps_is_a_prototypical_network() -> None:
     method, batch = tiny("protomaml", inner_steps_test=0), tasks(number=1)
     support, query = batch.support.flatten(1, 2), batch.query.flatten(1, 2)
-    start = method.start(*flat(batch.support), 3)
+    start = method.start(*flat(batch.support), torch.arange(3))
     means = method.features(start, support, 0).unflatten(1, (3, 2)).mean(2)
     distances = torch.cdist(method.features(start, query, 0), means).square()
     torch.testing.assert_close(method.logits(batch, "transductive").log_softmax(-1), (-distances).log_softmax(-1))
@@ -252,7 +253,7 @@ def test_proto_maml_without_steps_is_a_prototypical_network() -> None:
 def test_in_proto_maml_the_head_counts_by_itself_once_it_is_made() -> None:
     method, batch = tiny("protomaml", inner_learning_rate=0.3), tasks(number=1)
     images, labels = flat(batch.support)
-    start, adapted = method.adapt(images, labels, 1, order=2)
+    start, adapted = method.adapt(images, labels, 1, order="second")
     free = {name: weight.detach().requires_grad_() for name, weight in start.items()}
     loss = cross_entropy(method.classify(free, images, 0)[0], labels)
     for (name, weight), gradient in zip(free.items(), torch.autograd.grad(loss, list(free.values())), strict=True):
@@ -274,14 +275,14 @@ def test_meta_sgd_with_equal_rates_is_maml_and_its_rates_may_be_negative() -> No
 
 
 def test_the_learned_optimizer_begins_as_gradient_descent() -> None:
-    maml, learned = tiny("maml", inner_steps=2), tiny("metalearner", inner_steps=2, inner_learning_rate=0.4)
+    maml, learned = tiny("maml", inner_steps=2), tiny("learned_optimizer", inner_steps=2, inner_learning_rate=0.4)
     assert isinstance(learned, LearnedOptimizer)
     learned.load_state_dict({**learned.state_dict(), **maml.state_dict()})
-    fresh = MetaLearner(tensors=2, steps=2, hidden=4)
+    fresh = UpdateNetwork(tensors=2, steps=2, hidden=4)
     gradient, weight = torch.randn(3, 5), torch.randn(3, 5)
     torch.testing.assert_close(fresh(gradient, weight, 1, 1), gradient)
     learned.meta_learner.load_state_dict(
-        MetaLearner(
+        UpdateNetwork(
             len(learned.meta_learner.tensors), steps=2, hidden=learned.meta_learner.hidden.out_features
         ).state_dict()
     )
@@ -296,7 +297,7 @@ def test_the_learned_optimizer_begins_as_gradient_descent() -> None:
 
 
 def test_the_learned_optimizer_tells_tensors_and_steps_apart() -> None:
-    meta_learner = MetaLearner(tensors=2, steps=2, hidden=4)
+    meta_learner = UpdateNetwork(tensors=2, steps=2, hidden=4)
     gradient, weight = torch.randn(3, 5), torch.randn(3, 5)
     with torch.no_grad():
         meta_learner.factors[1, 1] = math.log(3)
@@ -354,7 +355,9 @@ def test_maml_plus_plus_refuses_other_steps_at_test() -> None:
 
 def test_reptile_moves_towards_the_mean_of_the_adapted_weights() -> None:
     method, batch = tiny("reptile", inner_learning_rate=0.01), tasks()
-    ends = [last(method.adapt(*flat(torch.cat([task.support, task.query], 2)), 5, order=0)) for task in batch.split(1)]
+    ends = [
+        last(method.adapt(*flat(torch.cat([task.support, task.query], 2)), 5, order="none")) for task in batch.split(1)
+    ]
     outcome = method.loss(batch)
     assert isinstance(outcome, LossAndAccuracy)
     outcome.loss.backward()
@@ -365,8 +368,10 @@ def test_reptile_moves_towards_the_mean_of_the_adapted_weights() -> None:
 
 def test_reptile_with_all_images_in_each_batch_descends_as_maml_does() -> None:
     images, labels = flat(tasks(number=1).support)
-    expected = last(tiny("maml", inner_learning_rate=0.3).adapt(images, labels, 3, order=1))
-    found = last(tiny("reptile", inner_learning_rate=0.3, inner_batch=len(labels)).adapt(images, labels, 3, order=0))
+    expected = last(tiny("maml", inner_learning_rate=0.3).adapt(images, labels, 3, order="first"))
+    found = last(
+        tiny("reptile", inner_learning_rate=0.3, inner_batch=len(labels)).adapt(images, labels, 3, order="none")
+    )
     torch.testing.assert_close(found, expected)
 
 

@@ -9,10 +9,11 @@ from torch.nn.functional import conv2d, normalize, one_hot
 from fewshot.backbones.base import Backbone
 from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
-from fewshot.methods import BUILDERS, MethodContext
-from fewshot.methods.base import EmbeddingMethod, class_means
+from fewshot.methods.base import MethodContext
+from fewshot.methods.embedding import EmbeddingMethod, class_means
 from fewshot.methods.metaoptnet import newton_step, solve
 from fewshot.methods.protonet import squared_distance
+from fewshot.settings.plugins import find
 from fewshot.settings.schema import settings_from
 
 
@@ -30,7 +31,7 @@ class Identity(Backbone):
 def build(name: str, *map_shape: int, classes: int = 6, **settings: object) -> EmbeddingMethod:
     torch.manual_seed(0)
     of_method = settings_from({"method": {"name": name, **settings}}).method
-    method = BUILDERS[name](MethodContext(Identity(*map_shape), of_method, 3, 1, classes)).double().eval()
+    method = find("method", name).build(MethodContext(Identity(*map_shape), of_method, 3, 1, classes)).double().eval()
     assert isinstance(method, EmbeddingMethod)
     return method
 
@@ -71,14 +72,14 @@ def test_distance_is_squared_and_never_negative() -> None:
 def test_embeddings_are_compared_in_float32_under_autocast() -> None:
     protonet, support, query = build("protonet", 1, 1, 8).float(), torch.randn(1, 2, 3, 8) + 100, torch.randn(1, 4, 8)
     with torch.autocast("cpu", torch.bfloat16):
-        inside = protonet.compare(support, query)
-    torch.testing.assert_close(inside, protonet.compare(support, query), rtol=0, atol=0)
+        inside = protonet.episode_logits(support, query)
+    torch.testing.assert_close(inside, protonet.episode_logits(support, query), rtol=0, atol=0)
 
 
 def test_matching_votes_with_the_softmax_of_scaled_cosines() -> None:
     matching = build("matching", 1, 1, 4)
     support, query = random(1, 5, 4), random(1, 2, 4)
-    logits = matching.answer(matching.learn(support, [2, 3]), query)[0]
+    logits = matching.classify(matching.adapt(support, [2, 3]), query)[0]
     attention = (10 * normalize(query[0], dim=-1) @ normalize(support[0], dim=-1).T).softmax(-1)
     expected = torch.stack([attention[:, :2].sum(1), attention[:, 2:].sum(1)], 1).log()
     torch.testing.assert_close(logits, expected)
@@ -89,14 +90,14 @@ def test_full_context_changes_embeddings_by_the_rest_of_the_support_set() -> Non
     support = random(1, 5, 4)
     other = support.clone()
     other[0, 4] += 1
-    first, second = matching.learn(support, [2, 3])["support"], matching.learn(other, [2, 3])["support"]
+    first, second = matching.adapt(support, [2, 3])["support"], matching.adapt(other, [2, 3])["support"]
     assert not torch.allclose(first[0, 0], second[0, 0])
 
 
 def test_relation_scores_are_those_of_concatenated_summed_maps() -> None:
     relation = build("relation", 3, 4, 4)
     support, query = random(1, 5, 3, 4, 4), random(1, 2, 3, 4, 4)
-    found = relation.answer(relation.learn(support, [2, 3]), query)
+    found = relation.classify(relation.adapt(support, [2, 3]), query)
     # Trained on one image of each class, it is given two and three: sums are scaled to one.
     sums = torch.stack([support[0, :2].sum(0) / 2, support[0, 2:].sum(0) / 3])
     weight = relation.get_parameter("compare_maps.weight")
@@ -123,9 +124,9 @@ def test_r2d2_equals_the_direct_ridge_solution() -> None:
     wanted = one_hot(torch.tensor([0, 0, 1, 1, 1, 2]), 3).double()
     penalty = r2d2.get_parameter("penalty.logarithm").exp()
     direct = torch.linalg.inv(support.mT @ support + penalty * torch.eye(4)) @ support.mT @ wanted
-    learned = r2d2.learn(support, [2, 3, 1])
+    learned = r2d2.adapt(support, [2, 3, 1])
     torch.testing.assert_close(learned["weights"], direct)
-    torch.testing.assert_close(r2d2.answer(learned, query), 10 * query @ direct)
+    torch.testing.assert_close(r2d2.classify(learned, query), 10 * query @ direct)
 
 
 @pytest.mark.parametrize(("images", "features", "penalty"), [(6, 8, 0.1), (12, 4, 1.0)])
@@ -166,7 +167,7 @@ def test_simpleshot_centres_with_training_images_and_normalises() -> None:
     support, query = random(1, 4, 3), random(1, 2, 3)
     means = class_means(normalize(support - centre, dim=-1), [2, 2])
     expected = -torch.cdist(normalize(query - centre, dim=-1), means).square()
-    torch.testing.assert_close(simple.answer(simple.learn(support, [2, 2]), query), expected)
+    torch.testing.assert_close(simple.classify(simple.adapt(support, [2, 2]), query), expected)
 
 
 @pytest.mark.parametrize("name", ["simpleshot", "baseline", "baseline++", "metabaseline"])
@@ -199,11 +200,11 @@ def test_fine_tuning_lowers_the_loss_of_each_task_by_itself(name: str) -> None:
 
     def loss(steps: int) -> Tensor:
         method.settings = method.settings.model_copy(update={"steps": steps})  # type: ignore[operator, union-attr]
-        logits = method.answer(method.learn(support, [2, 2]), support)
+        logits = method.classify(method.adapt(support, [2, 2]), support)
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels, reduction="none").view(2, -1).mean(1)
 
     assert (loss(200) < loss(0)).all()
-    alone = method.learn(support[:1], [2, 2])
-    together = method.learn(support, [2, 2])
+    alone = method.adapt(support[:1], [2, 2])
+    together = method.adapt(support, [2, 2])
     for tensor_name, tensor in alone.items():
         torch.testing.assert_close(tensor[0], together[tensor_name][0])

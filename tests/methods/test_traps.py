@@ -10,33 +10,33 @@ from toy_data import toy_dataset, toy_settings
 
 from fewshot.backbones.fast.grouped_layers import BatchNorm, Convolution
 from fewshot.data.batches import EpisodeBatch, ImageBank
-from fewshot.methods import build_method
-from fewshot.methods.inner_loop import last
+from fewshot.methods.build import build_method
+from fewshot.methods.descent import last
 from fewshot.methods.protonet import ProtoNet
 from fewshot.methods.simpleshot import SimpleShot
-from fewshot.methods.stacked_tasks import flat
-from fewshot.methods.task_threads import Workers
+from fewshot.methods.stacked_network import StackedNetwork, flat
 from fewshot.settings.schema import settings_from
 from fewshot.training.loop import train
 
 
 class Counting(Tiny):
-    """Remembers how many images each pass took."""
+    """Remembers how many images each pass took, in one list for all copies."""
 
-    def __init__(self) -> None:
+    def __init__(self, passes: list[int]) -> None:
         super().__init__()
-        self.passes: list[int] = []
+        self.count = passes.append
 
     def maps(self, images: Tensor) -> Tensor:
-        self.passes.append(len(images))
+        self.count(len(images))
         return super().maps(images)
 
 
 def test_support_and_query_of_a_protonet_episode_are_normalised_together() -> None:
-    backbone, batch = Counting().double(), tasks(number=1, way=3, shot=2, query=3)
-    protonet = ProtoNet(backbone).train()
+    passes: list[int] = []
+    batch = tasks(number=1, way=3, shot=2, query=3)
+    protonet = ProtoNet(Counting(passes).double()).train()
     logits = protonet.logits(batch)
-    assert backbone.passes == [3 * (2 + 3)]
+    assert passes == [3 * (2 + 3)]
     # In training other queries therefore change the answer to a query, at test they don't.
     fewer = EpisodeBatch(batch.support, batch.query[:, :, :1])
     of_first = logits.unflatten(1, (3, 3))[:, :, 0]
@@ -46,26 +46,26 @@ def test_support_and_query_of_a_protonet_episode_are_normalised_together() -> No
 
 
 def test_anil_embeds_the_support_set_once_however_many_steps_it_takes() -> None:
-    method = tiny("anil", inner_steps=5)
-    method.backbone = backbone = Counting().double()
+    passes: list[int] = []
+    method = tiny("anil", inner_steps=5, backbone=Counting(passes))
     method.loss(tasks(number=1, way=3, shot=2, query=3))
-    assert backbone.passes == [3 * 2, 3 * 3]
+    assert passes == [3 * 2, 3 * 3]
 
 
 def test_reptile_learns_a_task_in_the_same_way_whatever_came_before() -> None:
     method, (first, second) = tiny("reptile", inner_learning_rate=0.01), tasks().split(1)
-    alone = last(method.adapt(*flat(second.support), 3, order=0))
-    list(method.adapt(*flat(first.support), 3, order=0))
-    after_another = last(method.adapt(*flat(second.support), 3, order=0))
+    alone = last(method.adapt(*flat(second.support), 3, order="none"))
+    list(method.adapt(*flat(first.support), 3, order="none"))
+    after_another = last(method.adapt(*flat(second.support), 3, order="none"))
     assert all(torch.equal(alone[name], after_another[name]) for name in alone)
 
 
-@pytest.mark.parametrize("name", ["maml", "anil", "protomaml", "metasgd", "maml++", "metalearner"])
+@pytest.mark.parametrize("name", ["maml", "anil", "protomaml", "metasgd", "maml++", "learned_optimizer"])
 def test_the_inner_update_stays_in_float32_under_autocast(name: str) -> None:
     method = tiny(name, inner_steps=1, inner_steps_test=1, inner_learning_rate=1e-4).float()
     images, labels = flat(tasks(number=1).support.float())
     with torch.autocast("cpu", torch.bfloat16):
-        before, after = method.adapt(images, labels, 1, order=2)
+        before, after = method.adapt(images, labels, 1, order="second")
     assert {weight.dtype for weight in after.values()} == {torch.float32}
     # In bfloat16 an update of less than 1/256 of a weight would be lost.
     change = (after["head.bias"] - before["head.bias"]).abs()
@@ -88,12 +88,13 @@ def test_simple_shot_is_centred_on_training_images_only(tmp_path: Path, monkeypa
     assert all(image.numpy().tobytes() in known for image in torch.cat(shown))
 
 
-def test_threads_never_share_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
-    method = tiny("maml")
-    networks = list(Workers(method).map(lambda mine, part: mine.backbone, [0, 1]))
-    assert len({id(network) for network in (*networks, method.backbone)}) == 3
+def test_calls_at_one_time_never_share_a_skeleton_and_calls_after_one_another_do() -> None:
+    network = StackedNetwork(Tiny(), groups=False)
+    with network._skeleton() as first, network._skeleton() as second:
+        assert len({id(network.backbone), id(first), id(second)}) == 3
+    with network._skeleton() as third:
+        assert third in (first, second)
+    assert all(parameter.is_meta for parameter in first.parameters())
 
 
 def test_the_running_statistics_of_tasks_side_by_side_are_their_own() -> None:

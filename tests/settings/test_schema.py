@@ -1,10 +1,12 @@
 """Settings: presets, overrides and what is said about wrong ones."""
 
+from pathlib import Path
+
 import pytest
 
 from fewshot.errors import UsageError
+from fewshot.methods.inner_loop_settings import InnerLoopSettings
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.settings.methods import MAMLSettings
 from fewshot.settings.presets import list_presets, load_settings, preset_summary
 from fewshot.settings.schema import Settings, setting_names, settings_from
 
@@ -29,6 +31,11 @@ def test_every_preset_is_valid_and_says_what_it_does(name: str) -> None:
         ("method.name=mamml", "unknown method 'mamml'; did you mean 'maml'?"),
         ("method.inner_steps=2", "setting method.inner_steps does not belong to method protonet"),
         ("train.episode=1w1s", "'1w1s' is no episode shape; write way"),
+        ("method.steps=2", "setting method.steps does not belong to method protonet"),
+        ("backbone.drop=0.2", "setting backbone.drop does not belong to backbone conv4"),
+        ("backbone.name=resnet18", "unknown backbone 'resnet18'; did you mean 'resnet12'?"),
+        ("method.inner_stepz=2", "unknown setting 'method.inner_stepz'; did you mean 'method.inner_steps'?"),
+        ("train.steps.more=2", "unknown setting 'train.steps.more'; did you mean 'train.steps'?"),
         ("device=tpu", "setting device = 'tpu'"),
     ],
 )
@@ -44,6 +51,22 @@ def test_unknown_preset_names_the_nearest() -> None:
         load_settings("glyphs-protonet")
 
 
+def test_a_preset_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.toml").write_text('[method]\nname = "maml"\n[train]\nsteps = 7\n')
+    assert load_settings("my.toml", ["method.inner_steps=2"]).method == InnerLoopSettings(name="maml", inner_steps=2)
+    assert load_settings("./my.toml").train.steps == 7
+    with pytest.raises(UsageError, match=r"preset gone\.toml: there is no file .*gone\.toml; write the path of a TOML"):
+        load_settings("gone.toml")
+    (tmp_path / "broken.toml").write_text("steps = \n")
+    with pytest.raises(UsageError, match=r"preset broken\.toml is not valid TOML"):
+        load_settings("broken.toml")
+
+
+def test_a_preset_is_found_by_the_name_of_an_earlier_release() -> None:
+    assert load_settings("omniglot-metalearner-5w1s") == load_settings("omniglot-learned-optimizer-5w1s")
+
+
 def test_overrides_reach_every_kind_of_value() -> None:
     settings = load_settings(
         overrides=["train.steps=7", "train.episode=7w2s3q", "method.name=maml", "method.inner_steps=4",
@@ -51,7 +74,7 @@ def test_overrides_reach_every_kind_of_value() -> None:
     )  # fmt: skip
     assert settings.train.steps == 7
     assert settings.train.episode == EpisodeShape(7, 2, 3)
-    assert settings.method == MAMLSettings(inner_steps=4)
+    assert settings.method == InnerLoopSettings(name="maml", inner_steps=4)
     assert settings.evaluate.shapes == (EpisodeShape(5, 1, 15), EpisodeShape(20, 5, 15))
     assert settings.model_name == "mine"
     assert settings.train.learning_rate == 1e-4

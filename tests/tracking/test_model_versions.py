@@ -16,7 +16,7 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from fewshot.classifier import FewShotClassifier
 from fewshot.errors import RegistryError
 from fewshot.evaluation.stats import Score
-from fewshot.methods import build_method
+from fewshot.methods.build import build_method
 from fewshot.model import TrainingData, save_model
 from fewshot.project.fingerprints import SOURCES
 from fewshot.project.lineage import Lineage

@@ -8,10 +8,13 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from fewshot.data.batches import EpisodeBatch
-from fewshot.methods import build_method
 from fewshot.methods.base import Method
+from fewshot.methods.build import build_method
 from fewshot.settings.schema import TrainSettings, settings_from
+from fewshot.system.device import Compute
 from fewshot.training.outer_step import OuterStep
+
+CPU = Compute(torch.device("cpu"))
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def episodes(tasks: int) -> EpisodeBatch:
 
 
 def update(method: Method, tasks: int, steps: int = 2) -> dict[str, Tensor]:
-    step = OuterStep(method, TrainSettings(learning_rate=0.1))
+    step = OuterStep(method, TrainSettings(learning_rate=0.1), CPU)
     for _ in range(steps):
         done = step(episodes(tasks), 0.1)
     assert done.gradient_norm > 0
@@ -89,7 +92,7 @@ def test_backend_auto_groups_and_loop_does_not() -> None:
 @pytest.mark.usefixtures("threads")
 def test_an_error_in_a_thread_reaches_the_caller_and_the_threads_are_as_before() -> None:
     torch.set_num_threads(2)
-    step = OuterStep(build("maml"), TrainSettings())
+    step = OuterStep(build("maml"), TrainSettings(), CPU)
     wrong = EpisodeBatch(*(images.repeat(1, 1, 1, 2, 1, 1) for images in (episodes(12).support, episodes(12).query)))
     with pytest.raises((RuntimeError, TypeCheckError)):  # the second where annotations are checked, as in these tests
         step(wrong, 0.1)

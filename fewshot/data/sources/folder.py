@@ -21,7 +21,7 @@ from fewshot.data.archive import open_archive
 from fewshot.data.image_files import SUFFIXES, read_image
 from fewshot.data.pack import Item
 from fewshot.errors import DataError, UsageError
-from fewshot.settings.methods import Immutable
+from fewshot.settings.base import Immutable
 from fewshot.system.files import read_json, sha256_file, write_atomically, write_json
 
 IMAGES, INDEX = "images.zip", "index.json"

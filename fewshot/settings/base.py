@@ -1,0 +1,25 @@
+"""What all settings have in common. A method and a backbone declare their own in their own file."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Immutable(BaseModel):
+    """Immutable settings; unknown names are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MethodSettings(Immutable):
+    """The settings of a method that has none of its own."""
+
+    name: str = Field(description="a method (see `fewshot methods`), or your own: my_module:Net or my_net.py:Net")
+
+
+class BackboneSettings(Immutable):
+    """The settings of a backbone that has none of its own."""
+
+    name: str = Field(description="a backbone, or your own: my_module:Net or my_net.py:Net")
+
+    def without_download(self) -> "BackboneSettings":
+        """The same network without published weights, for one whose weights are about to be loaded."""
+        return self

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 
 from fewshot.classifier import FewShotClassifier
 from fewshot.data.dataset import open_dataset
-from fewshot.project.paths import find_home
-from fewshot.project.tool_environment import prepare_environment
+from fewshot.project.tool_environment import open_home
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.tracking.versions import model_folder
 
@@ -22,8 +21,7 @@ SHOWN = 9
 
 def draw(model: str, target: Path) -> None:
     """The first frozen test episode of glyphs; a query that was answered wrongly is red and says with what."""
-    home = find_home()
-    prepare_environment(home)
+    home = open_home()
     classifier = FewShotClassifier.load(model_folder(home, model), device="cpu")
     dataset = open_dataset(home.data, "glyphs", "scripts")
     episode = dataset.fixed_episodes("test", EpisodeShape(5, 1, 15), 1)

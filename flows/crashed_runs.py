@@ -1,8 +1,8 @@
 """Flow runs whose process was killed: Prefect's server would show them as running for ever, and keep their slot.
 
-While a flow runs, a file in the state folder names its process. It goes when Prefect has taken note of how the run
-ended, and stays where Prefect could not be told. A file whose process is dead belongs to a crashed run, which whoever
-looks next, a new flow or `fewshot up`, marks as such.
+While a flow runs, a file in the state folder names its process. It is deleted once Prefect has recorded how the run
+ended, and stays if Prefect could not be reached. A file whose process is dead belongs to a crashed run. The next new
+flow, or `fewshot up`, marks it as crashed.
 """
 
 from pathlib import Path
@@ -35,12 +35,12 @@ NOTED: dict[str, Any] = {
     "on_cancellation": [_end],
     "on_crashed": [_end],
 }
-"""What keeps the file of a flow's runs: `@flow(**NOTED)`. Prefect calls these after its server took the state."""
+"""The hooks that keep the file of a flow's runs: `@flow(**NOTED)`. Prefect calls them once its server has the state."""
 
 
 def sweep(home: Home) -> list[str]:
     """Mark the runs of dead processes as crashed; returns their ids."""
-    dead = [file for file in sorted(_folder(home).glob("*.json")) if _belongs_to_the_dead(file)]
+    dead = [file for file in sorted(_folder(home).glob("*.json")) if _owner_is_dead(file)]
     if not dead:
         return []
     with get_client(sync_client=True) as client:
@@ -63,7 +63,7 @@ def _folder(home: Home) -> Path:
     return home.state / "flow-runs"
 
 
-def _belongs_to_the_dead(file: Path) -> bool:
+def _owner_is_dead(file: Path) -> bool:
     try:
         return is_dead(str(read_json(file, "delete it")["owner"]))
     except FileNotFoundError:  # the run has just ended

@@ -14,16 +14,16 @@ from prefect.runtime import flow_run
 from fewshot.errors import FewshotError, PipelineError, RegistryError
 from fewshot.project.lineage import lineage
 from fewshot.project.paths import Home, find_home
-from fewshot.project.tool_environment import prepare_environment
+from fewshot.project.tool_environment import open_home
 from fewshot.settings.presets import DEFAULT_PRESET, load_settings
 from fewshot.settings.schema import Settings, settings_from
 from fewshot.tracking import runs as tracking
 from fewshot.tracking.store import aliases
-from flows import plans
-from flows.cli import output
+from flows import plans, steps
 from flows.crashed_runs import NOTED, sweep
 from flows.dvc import commands as dvc
 from flows.plans import Plan, Record
+from flows.summary import markdown
 
 
 def plan_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -52,7 +52,7 @@ def prepare_data(plan: Plan, dataset: str, split: str) -> Record:
     home = find_home()
     remark = dvc.prepare(home, dataset)
     if remark:
-        output.remark(remark)
+        steps.remark(remark)
     opened = open_dataset(home.data, dataset, split)
     digests = {"digest": opened.digest, "episodes_digest": opened.scheme.episodes_digest}
     md5 = dvc.dvc_lock(home, dataset)
@@ -122,29 +122,29 @@ def pipeline(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -
     Returns {"run_name", "steps": [{"label", "cached", "seconds"}], "remarks" (how an own folder's classes changed),
     "results", "run_id", "model", "version", "aliases"}.
     """
-    home, settings = find_home(), load_settings(preset, overrides)
-    prepare_environment(home)
+    home, settings = open_home(), load_settings(preset, overrides)
+    steps.show_as_lines()
     for dead in tracking.sweep(home):
-        output.remark(f"run {dead} was left behind by a process that was killed; it is marked KILLED now")
+        steps.remark(f"run {dead} was left behind by a process that was killed; it is marked KILLED now")
     sweep(home)
-    steps = _Steps(home, settings, preset)
-    data = steps.data()
+    done = _Steps(home, settings, preset)
+    data = done.data()
     plain = settings.plain()
     main = data[settings.data.dataset]
-    training = steps.run(meta_train, plans.plan_training(home, settings, data), settings=plain, data=main)
-    evaluation = steps.run(
+    training = done.run(meta_train, plans.plan_training(home, settings, data), settings=plain, data=main)
+    evaluation = done.run(
         evaluate_model,
         plans.plan_evaluation(home, settings, data, training),
         settings=plain,
         data=data,
         training=training,
     )
-    version = steps.run(
+    version = done.run(
         register_model, plans.plan_registration(home, settings, evaluation), settings=plain, training=training,
         evaluation=evaluation,
     )  # fmt: skip
-    summary = steps.summary(evaluation, version)
-    create_markdown_artifact(output.markdown(summary), key="result", description=settings.run_name)
+    summary = done.summary(evaluation, version)
+    create_markdown_artifact(markdown(summary), key="result", description=settings.run_name)
     return summary
 
 
@@ -182,7 +182,7 @@ class _Steps:
             self._remarks.append(record["remark"])
         self._done.append({"label": plan.label, "cached": cached, "seconds": time.monotonic() - began})
         get_run_logger().info("%s: %s", plan.label, "cached" if cached else "ran")
-        output.step(**self._done[-1])
+        steps.step_done(**self._done[-1])
         return record
 
     def summary(self, evaluation: Record, version: Record) -> dict[str, Any]:

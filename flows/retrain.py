@@ -9,11 +9,12 @@ from prefect.runtime import flow_run
 
 from fewshot.data.dataset import open_dataset
 from fewshot.project.paths import Home, find_home
-from fewshot.project.tool_environment import prepare_environment
+from fewshot.project.tool_environment import open_home
 from fewshot.promotion.champion import decide_promotion, markdown
 from fewshot.reporting.report_card import report_card
 from fewshot.settings.presets import DEFAULT_PRESET, load_settings
 from fewshot.settings.schema import Settings, settings_from
+from flows import steps
 from flows.crashed_runs import NOTED
 from flows.notify import notify
 from flows.pipeline import RETRIED, pipeline
@@ -50,8 +51,8 @@ def retrain(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) ->
     Returns {"model", "outcome", "reason", "flow_run", ...}; the outcome is promoted, kept, first, nothing to do or
     already running. A failure is told to the webhook, too, before it is raised.
     """
-    home, settings = find_home(), load_settings(preset, overrides)
-    prepare_environment(home)
+    home, settings = open_home(), load_settings(preset, overrides)
+    steps.show_as_lines()
     said = {"model": settings.model_name, "preset": preset, "flow_run": flow_run.id or "none"}
     try:
         # Of two for one model the second has nothing to do: the first one is doing it.

@@ -30,7 +30,7 @@ from fewshot.tracking.runs import training_curve
 from fewshot.tracking.versions import SETTINGS, Version, describe_version, model_folder
 from fewshot.training.identity import TRAINING_KEYS, identity_of
 from fewshot.training.result import read_history
-from flows.cli import output
+from flows import steps
 from flows.dvc import commands as dvc
 
 REBUILD = """
@@ -87,8 +87,8 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
         dataset, data = _data(elsewhere, settings, tags)
         yield data
         write_bytes(tree / "rebuild.json", tags[SETTINGS].encode())
-        output.remark(f"training in {tree}, for as long as it took then")
-        with output.waiting("training again"):
+        steps.remark(f"training in {tree}, for as long as it took then")
+        with steps.waiting("training again"):
             _run(tree, "-c", REBUILD if format_of(tags, reference) > 1 else REBUILD_FORMAT_1, "rebuild.json", "rebuilt")
         rebuilt = tree / "rebuilt"
         yield _weights_again(home, version, rebuilt, tags)

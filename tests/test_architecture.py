@@ -33,6 +33,13 @@ KNOWS = {"prefect": {"flows"}, "mlflow": {"tracking", "promotion"}, "dvc": set()
 """The rooms that may import a tool; DVC is called by its command line only."""
 
 
+PRINTS = {
+    "fewshot.data.__main__": "errors of DVC's stages",
+    "flows.steps": "the lines of a process without a command line",
+}
+"""Modules that print although they are no command line, and what."""
+
+
 def room(module: str) -> str:
     """The room of a module: "data" of "fewshot.data.pack", "flows" of all of flows."""
     parts = module.split(".")
@@ -59,6 +66,16 @@ def test_imports_point_one_way(path: Path) -> None:
         if top in ("fewshot", "flows") and own in height:
             assert height[room(name)] <= height[own], f"{path} imports {name}, which stands above it"
         assert own in KNOWS.get(top, {own}), f"{path} imports {top}, which only {sorted(KNOWS[top])} may"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_command_lines_know_the_command_line_and_print(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    if module.startswith(("fewshot.cli.", "flows.cli.")):
+        return
+    assert not [name for name in imports_of(path) if name.startswith(("fewshot.cli", "flows.cli"))]
+    names = {node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)}
+    assert "print" not in names or module in PRINTS, f"{path} prints"
 
 
 def test_every_room_has_its_place() -> None:

@@ -29,9 +29,9 @@ def test_it_is_short() -> None:
 @pytest.mark.parametrize("command", [words for words in COMMANDS if words[0] == "fewshot"], ids=" ".join)
 def test_each_fewshot_command_is_understood(command: list[str]) -> None:
     from fewshot.settings.presets import load_settings
-    from flows.cli.app import app
+    from flows.cli.app import build_app
 
-    group: click.Command = typer.main.get_command(app)
+    group: click.Command = typer.main.get_command(build_app())
     words = command[1:]
     while hasattr(group, "commands"):
         group = group.commands[words[0]]

@@ -1,10 +1,18 @@
-"""How the commands print: a console, and tables that lose nothing. rich is imported when something is printed."""
+"""Everything that the library's commands print. rich is imported when something is printed."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fewshot.data.dataset import Dataset
+    from fewshot.evaluation.evaluate import Evaluation
     from fewshot.project.doctor import Finding
+    from fewshot.promotion.champion import PromotionRecord
+    from fewshot.reporting.leaderboard import Entry
+    from fewshot.tracking.versions import Version
+    from fewshot.training.result import TrainResult
 
 
 def make_console() -> Any:
@@ -22,10 +30,127 @@ def make_table(*columns: str) -> Any:
     return Table(*(Column(name, overflow="fold") for name in columns), box=SIMPLE_HEAD, pad_edge=False)
 
 
+def command_name() -> str:
+    """The word that called this command, to be typed again: `make` calls it by its relative path."""
+    called = sys.argv[0]
+    return called if called.endswith("/fewshot") and not called.startswith("/") else "fewshot"
+
+
 def print_findings(findings: "Sequence[Finding]") -> bool:
-    """A line for each thing that was looked at; returns whether all is well."""
+    """Print a line for each thing that was looked at; returns whether all is well."""
     console = make_console()
     for finding in findings:
         console.print(f"{'[green]ok[/]    ' if finding.ok else '[red]broken[/]'} {finding.subject:14}", end=" ")
         console.print(finding.text, markup=False)
     return all(finding.ok for finding in findings)
+
+
+def print_training(result: "TrainResult") -> None:
+    """Print the validation accuracy of a training, and where its model is."""
+    accuracy, interval = 100 * result.best_val_accuracy, 100 * result.best_val_ci95
+    console = make_console()
+    console.print(
+        f"meta-validation {accuracy:.2f} ± {interval:.2f} % at step {result.best_step} of {result.steps}, "
+        f"{result.seconds:.1f} s on {result.device} in {result.precision}"
+    )
+    console.print(f"model {result.model}\nnext: fewshot evaluate {result.model}", markup=False)
+
+
+def print_presets(summaries: Mapping[str, str]) -> None:
+    """Print a table of presets: name -> summary."""
+    table = make_table("preset", "what it is")
+    for name, summary in summaries.items():
+        table.add_row(name, summary)
+    console = make_console()
+    console.print(table)
+    console.print("next: fewshot run PRESET", markup=False)
+
+
+def print_evaluation(evaluation: "Evaluation") -> None:
+    """Print each accuracy with its interval."""
+    console = make_console()
+    for key, result in evaluation.results.items():
+        console.print(f"{key:36} {result}  ({result.episodes} episodes)")
+    console.print(f"written to {evaluation.file}")
+
+
+def print_classes(classified: Iterable[tuple[Path, str, float]]) -> None:
+    """Print a table of images: file, class, probability."""
+    table = make_table("image", "class", "probability")
+    for file, name, probability in classified:
+        table.add_row(str(file), name, f"{100 * probability:.1f} %")
+    make_console().print(table)
+
+
+def print_leaderboard(task: str, entries: "Sequence[Entry]", chart: Path) -> None:
+    """Print the ranks of models on one task, and the file of its chart."""
+    table, console = make_table("rank", "model", "method", task, "behind the best"), make_console()
+    for entry in entries:
+        behind = "" if entry.behind.accuracy == 0 else str(entry.behind)
+        table.add_row(str(entry.rank), entry.name, entry.method, str(entry.score), behind)
+    console.print(table)
+    console.print(f"chart {chart}", markup=False)
+
+
+def print_logged(run_id: str) -> None:
+    """Print where a leaderboard was logged."""
+    text = f"logged as run {run_id} of the MLflow experiment leaderboard; see it: fewshot ui"
+    make_console().print(text, markup=False)
+
+
+def print_datasets(rows: Iterable[Sequence[str]]) -> None:
+    """Print a table of datasets: name, split schemes, images, classes, state."""
+    table = make_table("dataset", "splits (first: default)", "images", "classes", "state")
+    for row in rows:
+        table.add_row(*row)
+    make_console().print(table)
+
+
+def print_dataset(name: str, dataset: "Dataset") -> None:
+    """Print the splits of a dataset: classes and images of each, image size, digests."""
+    from fewshot.data.splits import SPLITS
+
+    table = make_table("part", "classes", "images", "first classes")
+    for part in SPLITS:
+        if dataset.scheme.splits.get(part):
+            names = dataset.class_names(part)
+            table.add_row(part, str(len(names)), str(int(dataset.class_table(part).count.sum())), ", ".join(names[:3]))
+    shape = tuple(dataset.pack.images.shape[1:])
+    console = make_console()
+    console.print(f"{name}, split {dataset.scheme.name}: images of (channel, height, width) = {shape}")
+    console.print(table)
+    console.print(f"digest {dataset.digest}\nfrozen episodes {dataset.scheme.episodes_digest}")
+
+
+def print_rollback(model: str, taken_back: str, champion: str) -> None:
+    """Print which version is the champion after a rollback."""
+    print(f"{model}: version {champion} is the champion again, version {taken_back or 'none'} is not")
+
+
+def print_history(model: str, versions: "Sequence[tuple[str, PromotionRecord | None, list[str], str]]") -> None:
+    """Print the decision on each version."""
+    console = make_console()
+    console.print(f"[bold]{model}[/]")
+    for version, record, aliases, rolled_back in versions:
+        decision, when = (record.decision, record.time[:16].replace("T", " ")) if record else ("not judged", "")
+        console.print(f"  {version:>3}  [bold]{decision:10}[/] {when:16}  {', '.join(aliases)}".rstrip())
+        if record:
+            against = f"against version {record.against}: " if record.against else ""
+            console.print(f"       {against}{record.reason}", markup=False)
+        if rolled_back:
+            console.print(f"       rolled back {rolled_back[:16].replace('T', ' ')}", markup=False)
+    console.print(f"\ntimes are UTC; back to the champion before: {command_name()} rollback {model}", markup=False)
+
+
+def print_lineage(version: "Version") -> None:
+    """Print the origin of a model version, the newest link first."""
+    console = make_console()
+    for name, text in version.links():
+        console.print(f"[bold]{name:11}[/]", end=" ")
+        console.print(text, markup=False)
+    console.print(f"\nmake it again: {command_name()} verify {version.model}/{version.number}", markup=False)
+
+
+def print_report(file: Path) -> None:
+    """Print where a report card was written."""
+    print(f"wrote {file}; open it in a browser")

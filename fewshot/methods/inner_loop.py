@@ -96,10 +96,16 @@ class InnerLoop(Method):
         return {name: stack.stacked(self.for_rows(name, weight, rows), len(images)) for name, weight in shared}
 
     def adapt(
-        self, images: Images, labels: Int64[Tensor, "image"], steps: int, order: GradientOrder, first_row: int = 0
+        self,
+        images: Images,
+        labels: Int64[Tensor, "image"],
+        way: int,
+        steps: int,
+        order: GradientOrder,
+        first_row: int = 0,
     ) -> Iterator[Weights]:
         """The inner loop on each task's support set (lines 5 to 8): the weights before it, then after each step."""
-        rows = self.rows_of_classes(int(labels[-1]) + 1, first_row)
+        rows = self.rows_of_classes(way, first_row)
         start = self.start(images, labels, rows)
         if order == "none":
             start = {name: weight.detach() for name, weight in start.items()}
@@ -152,7 +158,7 @@ class InnerLoop(Method):
 
     def fit(self, support: Support) -> Head:
         labels = labels_of([len(images) for images in support], support[0].device)
-        copies = self.adapted_copies(torch.cat(list(support))[None], labels, self.batch_norm_modes[0])
+        copies = self.adapted_copies(torch.cat(list(support))[None], labels, len(support), self.batch_norm_modes[0])
         tensors = {f"{place}.{name}": t for place, adapted in enumerate(copies) for name, t in adapted.items()}
         return Head(type(self).__name__, len(support), tensors)
 
@@ -165,18 +171,18 @@ class InnerLoop(Method):
         return stack.log_mean_probability([self.classify_queries(one, query[None], mode) for one in copies.values()])[0]
 
     def adapted_copies(
-        self, support: Images, labels: Int64[Tensor, "image"], batch_norm: BatchNorm
+        self, support: Images, labels: Int64[Tensor, "image"], way: int, batch_norm: BatchNorm
     ) -> Iterator[Weights]:
         """The adapted weights of each member of the ensemble."""
         members, rows = self.settings.ensemble, self.head.out_features
-        return (self.adapted(support, labels, batch_norm, member * rows // members) for member in range(members))
+        return (self.adapted(support, labels, way, batch_norm, member * rows // members) for member in range(members))
 
     def adapted(
-        self, support: Images, labels: Int64[Tensor, "image"], batch_norm: BatchNorm, first_row: int = 0
+        self, support: Images, labels: Int64[Tensor, "image"], way: int, batch_norm: BatchNorm, first_row: int = 0
     ) -> Weights:
         """Adapted weights; for inductive use also batch-norm buffers with the support set's statistics under them."""
         steps = self.settings.inner_steps_test
-        weights = last(self.adapt(support, labels, steps, "none", first_row))
+        weights = last(self.adapt(support, labels, way, steps, "none", first_row))
         weights = {name: weight.detach() for name, weight in weights.items()}
         if batch_norm == "inductive":
             weights |= self.network.fresh_buffers(len(support))

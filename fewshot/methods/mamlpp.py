@@ -114,7 +114,7 @@ class MAMLPlusPlus(InnerLoop):
         return {"running_mean": self.get_buffer(f"mean_{place}"), "running_var": self.get_buffer(f"variance_{place}")}
 
     def adapted(
-        self, support: Images, labels: Int64[Tensor, "image"], batch_norm: BatchNorm, first_row: int = 0
+        self, support: Images, labels: Int64[Tensor, "image"], way: int, batch_norm: BatchNorm, first_row: int = 0
     ) -> Weights:
         """Adapted weights; statistics for inductive use are there already."""
-        return super().adapted(support, labels, "transductive", first_row)
+        return super().adapted(support, labels, way, "transductive", first_row)

@@ -57,8 +57,8 @@ class Reptile(MAML):
         towards: Weights = {}
         logits = []
         for part in batch.split(self.tasks_at_once(batch.images_of_a_task)):
-            images, labels = flat(part.together)
-            adapted = last(self.adapt(images, labels, self.settings.inner_steps, order="none"))
+            images, labels, way = flat(part.together)
+            adapted = last(self.adapt(images, labels, way, self.settings.inner_steps, order="none"))
             with torch.no_grad():
                 queries = part.query.flatten(1, 2)
                 logits += [self.classify(*some, self.settings.inner_steps) for some in in_parts(adapted, queries)]

@@ -98,10 +98,10 @@ class StackedNetwork:
         self._idle.append(skeleton)  # not after an error, of which traces may be left
 
 
-def flat(support: Float[Tensor, "task way shot channel height width"]) -> tuple[Images, Int64[Tensor, "image"]]:
-    """The support images of each task in one axis, and the class of each."""
+def flat(support: Float[Tensor, "task way shot channel height width"]) -> tuple[Images, Int64[Tensor, "image"], int]:
+    """The support images of each task in one axis, the class of each, and the number of classes."""
     way, shot = support.shape[1:3]
-    return support.flatten(1, 2), torch.arange(way, device=support.device).repeat_interleave(shot)
+    return support.flatten(1, 2), torch.arange(way, device=support.device).repeat_interleave(shot), way
 
 
 def stacked(tensor: Tensor, tasks: int) -> Tensor:

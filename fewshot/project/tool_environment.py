@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from fewshot.project.paths import Home
+from fewshot.project.paths import Home, find_home
 
 
 def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -52,6 +52,16 @@ def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str,
     folder, path = str(Path(sys.executable).parent), given.get("PATH", os.defpath)
     wanted["PATH"] = path if path.split(os.pathsep)[0] == folder else os.pathsep.join((folder, path))
     return wanted
+
+
+def open_home() -> Home:
+    """Find the home of the project around the working folder and prepare this process's environment for it.
+
+    Call it before prefect or mlflow is imported. Raises UsageError outside a project.
+    """
+    home = find_home()
+    prepare_environment(home)
+    return home
 
 
 def prepare_environment(home: Home) -> None:

@@ -1,4 +1,4 @@
-"""How the command line says what went wrong: one sentence on standard error, with what to do; and the exit status."""
+"""Errors on the command line: one sentence on standard error, with what to do, and the exit status."""
 
 import errno
 import os
@@ -13,13 +13,13 @@ from fewshot.errors import FewshotError
 
 INTERRUPTED = 130
 DEBUG = "FEWSHOT_DEBUG"
-"""Variable that asks for tracebacks, too."""
+"""The environment variable that asks for tracebacks."""
 _LITTLE = 2**20
 """Bytes; a disk with less room than this counts as full."""
 
 
 def report(error: Exception) -> int:
-    """Say what went wrong; returns the exit status. Unforeseen errors are raised again, with their traceback."""
+    """Print what went wrong and return the exit status. Unforeseen errors are raised again, with their traceback."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
     if isinstance(error, typer.Abort):

@@ -1,1 +1,1 @@
-"""DVC by its command line."""
+"""DVC, called through its command line."""

@@ -1,4 +1,4 @@
-"""DVC by its command line, one call at a time: are the data what dvc.lock says, and make them so.
+"""DVC's command line, called once at a time: compare the data with dvc.lock, and bring them up to date.
 
 `dvc.repo.Repo` is not a released interface. Of two calls at once the second fails ("is busy"), hence the file lock.
 """
@@ -28,7 +28,7 @@ def stages_of(dataset: str) -> tuple[str, ...]:
 
 
 def stale(home: Home, datasets: list[str]) -> dict[str, str]:
-    """Why datasets are not what dvc.lock says: name -> reason. Empty if all are clean. Takes about 1 s."""
+    """The datasets that differ from dvc.lock: name -> reason. Empty if all are clean. Takes about 1 s."""
     # With their dependencies, so that changed raw files count although pack and split are as they were.
     targets = [f"split@{name}" for name in datasets]
     found: dict[str, Any] = json.loads(_dvc(home, "status", "--json", "--with-deps", *targets).splitlines()[-1])
@@ -41,10 +41,10 @@ def stale(home: Home, datasets: list[str]) -> dict[str, str]:
 
 
 def prepare(home: Home, dataset: str) -> str:
-    """Bring a dataset up to date. Returns a remark, or "": how the classes of an own folder changed, for example.
+    """Bring a dataset up to date. Returns a remark, or "": for example, how the classes of an own folder changed.
 
-    What is damaged comes from the cache or the remote again, or is made again. Raises DataError if a stage says that
-    the data are wrong, PipelineError if trying again may help.
+    Damaged files are restored from the cache or the remote, or made again. Raises DataError if a stage reports that the
+    data are wrong, PipelineError if trying again may help.
     """
     if dataset == watched_folders.NAME:
         watched_folders.check(home)
@@ -61,9 +61,9 @@ def prepare(home: Home, dataset: str) -> str:
 
 
 def restore(home: Home, dataset: str, md5: dict[str, str]) -> None:
-    """Bring a dataset back as a record has it (path -> md5), from DVC's cache or else its remote.
+    """Restore the version of a dataset that a record names (path -> md5), from DVC's cache or else its remote.
 
-    Raises what `prepare` raises where neither holds it.
+    Raises what `prepare` raises if neither holds it.
     """
     lock = yaml.safe_load((home.project / "dvc.lock").read_text(encoding="utf-8"))
     outputs = dict(zip(stages_of(dataset), ("raw", "pack", "split"), strict=True))
@@ -93,7 +93,7 @@ def _lock_file(home: Home) -> dict[str, Any]:
 
 
 def _other_bytes(dataset: str, before: dict[str, Any], after: dict[str, Any]) -> str:
-    """A remark if a stage made other bytes of the same inputs than dvc.lock had; else ""."""
+    """A remark if a stage made other bytes from the same inputs than dvc.lock records; else ""."""
     for stage in stages_of(dataset):
         old, new = before.get(f"{stage}@{dataset}"), after.get(f"{stage}@{dataset}")
         if old and new and _inputs(old) == _inputs(new) and old["outs"] != new["outs"]:

@@ -1,6 +1,6 @@
-"""Bytes that are not what dvc.lock says although DVC believes so: found by digest, and deleted so that DVC sees it.
+"""Damaged files that DVC does not notice: they are found by their digests and deleted, so that DVC makes them again.
 
-DVC trusts a file whose size and time are as it left them, and any object of its cache that is read-only.
+DVC trusts a file whose size and time are unchanged, and any object of its cache that is read-only.
 """
 
 import hashlib
@@ -15,18 +15,18 @@ CACHE = Path(".dvc", "cache", "files", "md5")
 
 @dataclass
 class Damage:
-    """What was found amiss."""
+    """The damage that was found."""
 
     deleted: list[Path] = field(default_factory=list)
-    """Files that held other bytes than they should."""
+    """Files with other bytes than dvc.lock records."""
     missing: bool = False
-    """Whether the cache lacks objects: only a remote, or making them again, can give them back."""
+    """Whether the cache lacks objects, which must then come from a remote or be made again."""
 
 
 def remove_damaged(home: Home, outputs: dict[str, str]) -> Damage:
-    """Check the cache's objects and the files of some outputs of DVC's (path -> md5 of its folder), and delete the bad.
+    """Check the cached objects and the files of DVC outputs (path -> md5 of its folder), and delete damaged ones.
 
-    Raw files are left alone: one that differs may be somebody's own.
+    Raw files are not deleted: one that differs may be somebody's own.
     """
     found = Damage()
     for path, md5 in outputs.items():
@@ -42,7 +42,7 @@ def remove_damaged(home: Home, outputs: dict[str, str]) -> Damage:
 
 
 def _keep(file: Path, md5: str, found: Damage) -> bool:
-    """Whether a file is there and whole; a damaged one is deleted."""
+    """Whether a file exists and is undamaged; a damaged one is deleted."""
     if not file.is_file():
         return False
     with file.open("rb") as opened:

@@ -1,4 +1,4 @@
-"""The folder of a user's own images: which one it is, and how its classes changed from version to version."""
+"""The folder of a user's own images: its place in params.yaml, and the changes of its classes between versions."""
 
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,7 @@ NAME = "folder"
 
 
 def watch(home: Home, options: FolderOptions) -> None:
-    """Name the folder in params.yaml, where DVC's stages look; comments and everything else there stay."""
+    """Name the folder in params.yaml, where DVC's stages read it; comments and all other entries stay."""
     file, yaml, text = home.project / "params.yaml", YAML(), BytesIO()
     yaml.width = 4096  # long lines stay as they are
     params = yaml.load(file)
@@ -25,19 +25,19 @@ def watch(home: Home, options: FolderOptions) -> None:
 
 
 def check(home: Home) -> None:
-    """Raises DataError that says how to name a folder if the one in params.yaml is not there."""
+    """Raise DataError, with the command that names another, if the folder in params.yaml does not exist."""
     named = YAML(typ="safe").load(home.project / "params.yaml")[NAME]["path"]
     if not (home.project / named).is_dir():
         raise DataError(f"params.yaml names {named}, which is no folder; name yours: fewshot data watch FOLDER")
 
 
 def classes(home: Home) -> Classes:
-    """What the present version of the dataset holds; empty before the first."""
+    """The classes of the current version of the dataset; empty before the first version."""
     return classes_in(home.data / NAME / "raw")
 
 
 def remark(before: Classes, after: Classes) -> str:
-    """What is to be said of a new version, one that follows on another: how the classes changed."""
+    """The changes of the classes between two versions as one line; "" for none, and for the first version."""
     return f"{NAME}: {'; '.join(changes(before, after))}" if before and before != after else ""
 
 

@@ -31,8 +31,7 @@ PARENT_CHECK_S = 1.0
 
 @contextmanager
 def prefect_api(home: Home) -> Iterator[Callable[[], None]]:
-    """Sets PREFECT_API_URL. Import what is heavy inside the block, then call what is given: it waits till the API
-    answers.
+    """Set PREFECT_API_URL, and yield a function that waits until the API answers: call it after the heavy imports.
 
     An API that the user named, or that of a running `fewshot ui`, is used as it is. Raises PipelineError if it does
     not answer, or if ours does not start.
@@ -78,7 +77,7 @@ def running_api(home: Home) -> str | None:
 
 
 def answers(url: str) -> bool:
-    """Whether an HTTP GET gets a status below 400 within 2 s."""
+    """Whether an HTTP GET returns a status below 400 within 2 s."""
     try:
         return httpx.get(url, timeout=2, trust_env=False).status_code < 400
     except httpx.HTTPError:
@@ -86,7 +85,7 @@ def answers(url: str) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on now."""
+    """A free TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""What a machine needs that serves and retrains: servers and a worker under one supervisor.
+"""A supervisor of servers and workers.
 
 Each part is a process of its own. It is started and waited for, started again when it dies, and stopped with all that
 it started. Parts that a killed supervisor left behind are ended by the next one.
@@ -6,36 +6,32 @@ it started. Parts that a killed supervisor left behind are ended by the next one
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from fewshot.errors import PipelineError
-from fewshot.project.paths import Home
-from fewshot.system.files import read_json, write_bytes, write_json
+from fewshot.system.files import read_json, write_json
 from fewshot.system.process_id import is_dead, mark_of
 from flows.servers.ephemeral_prefect import answers
 
-HOST = "127.0.0.1"
 START_LIMIT_S = 180
 STOP_LIMIT_S = 15
 WATCH_S = 1.0
 RESTARTS, WITHIN_S = 5, 600.0
-"""A part that dies more often than so many times within so many seconds is given up."""
+"""A part that dies more than RESTARTS times within WITHIN_S seconds is given up."""
 
 
 @dataclass
 class Part:
-    """One process of the supervisor's."""
+    """A process to supervise."""
 
     name: str
     command: list[str]
@@ -48,7 +44,7 @@ class Part:
 
 
 class Supervisor:
-    """Starts parts in order, watches them, stops them all."""
+    """Starts parts in order, watches them and stops them all."""
 
     def __init__(self, note: Path) -> None:
         """`note` is a file that keeps which processes are ours; those that an earlier one left behind are ended."""
@@ -99,70 +95,6 @@ class Supervisor:
             process = self._running[part.name] = _spawn(part)
             write_json(self._note, {"processes": [mark_of(running.pid) for running in self._running.values()]})
             _wait(part, process)
-
-
-@contextmanager
-def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Supervisor]:
-    """MLflow's page and Prefect's server while the block runs, under a supervisor that can take further parts.
-
-    The block is entered when both answer. Raises PipelineError if a port is taken or one does not start.
-    """
-    from fewshot.tracking.store import connect
-
-    taken = (("MLflow", mlflow_port, "--mlflow-port"), ("Prefect", prefect_port, "--prefect-port"))
-    api = api_address(prefect_port)
-    python = [sys.executable, "-m"]
-    places = ["--backend-store-uri", home.tracking_uri, "--artifacts-destination", str(home.mlflow / "artifacts")]
-    mlflow = ["mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1", *places]
-    prefect = ["prefect", "server", "start", "--host", HOST, "--port", str(prefect_port)]
-    note, ours = home.prefect / "api-url", FileLock(home.file_lock("supervisor"))
-    try:
-        ours.acquire(timeout=0)
-    except Timeout:
-        raise PipelineError("fewshot ui or fewshot up is running in this project already; stop it first") from None
-    supervisor = Supervisor(home.state / "supervised.json")
-    try:
-        for name, port, option in taken:
-            _check_free(name, port, option)
-        connect(home)  # a new database is made by one process
-        supervisor.start(
-            Part("MLflow", [*python, *mlflow], home.mlflow / "server.log", f"http://{HOST}:{mlflow_port}/health")
-        )
-        supervisor.start(
-            Part(
-                "Prefect",
-                [*python, *prefect],
-                home.prefect / "server.log",
-                f"{api}/health",
-                # The page asks this address; it would ask port 4200 whatever the server's own port is.
-                {"PREFECT_SERVER_UI_API_URL": api},
-                # The lock that `fewshot run` holds while its own server brings a new database up to date.
-                home.file_lock("prefect"),
-            )
-        )
-        write_bytes(note, f"{api}\n".encode())
-        yield supervisor
-    finally:
-        note.unlink(missing_ok=True)
-        supervisor.stop()
-        ours.release()
-
-
-def api_address(port: int) -> str:
-    """Of Prefect's server on a port of this machine."""
-    return f"http://{HOST}:{port}/api"
-
-
-def _check_free(name: str, port: int, option: str) -> None:
-    with socket.socket() as probe:
-        # A port whose last connections are still closing is free for a server, which sets the same option.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise PipelineError(
-                f"port {port} for {name} can't be used ({error.strerror}); choose another with {option}"
-            ) from None
 
 
 def _spawn(part: Part) -> "subprocess.Popen[bytes]":

@@ -1,4 +1,4 @@
-"""`fewshot up`: both servers, a worker and the schedule, on one machine; and whether they all answer."""
+"""`fewshot up`: both servers, a worker and the schedule on one machine, and a check that they all answer."""
 
 import json
 import os
@@ -13,8 +13,9 @@ import httpx
 from fewshot.errors import PipelineError
 from fewshot.project.doctor import Finding
 from fewshot.project.paths import Home
+from flows.servers.both import api_address, both_servers
 from flows.servers.ephemeral_prefect import running_api
-from flows.servers.supervisor import Part, Supervisor, api_address, both_servers
+from flows.servers.supervisor import Part, Supervisor
 
 POOL = "local"
 NIGHTLY = "retrain/nightly"
@@ -27,7 +28,7 @@ SWEEP_S = 20.0
 def everything(
     home: Home, mlflow_port: int, prefect_port: int, preset: str, overrides: list[str], cron: str
 ) -> Iterator[Supervisor]:
-    """Servers, worker and deployments while the block runs; `retrain` comes at the times of `cron` (UTC)."""
+    """Run servers, worker and deployments during the block; `retrain` runs at the times of `cron` (UTC)."""
     with both_servers(home, mlflow_port, prefect_port) as supervisor:
         api = api_address(prefect_port)
         worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]

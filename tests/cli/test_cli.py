@@ -15,7 +15,7 @@ import pytest
 
 from fewshot.project.doctor import known_bad, torch_pair
 from fewshot.project.fingerprints import SOURCES
-from flows.cli.app import main
+from flows.cli.app import ORDER, build_app, main
 
 WRONG = [
     (["run", "glyphs-protonet"], 2, "unknown preset 'glyphs-protonet'; did you mean 'glyphs-protonet-5w1s'?"),
@@ -166,6 +166,19 @@ def test_every_command_explains_itself_with_an_example(command: str, capsys: pyt
     out = capsys.readouterr().out
     assert "Example" in out
     assert f"fewshot {command}" in " ".join(out.split())
+
+
+def test_an_app_is_built_on_request_and_the_library_has_one_without_the_pipeline() -> None:
+    program = (
+        "import sys\nfrom fewshot.cli.app import build_app\n"
+        "names = {command.callback.__name__ for command in build_app().registered_commands}\n"
+        "assert {'train', 'evaluate', 'rollback', 'report'} <= names, names\n"
+        "assert not {name for name in sys.modules if name.startswith('flows')}"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=SOURCES, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, second = build_app(), build_app()
+    assert len(first.registered_commands) == len(second.registered_commands) == len(set(ORDER)) == len(ORDER)
 
 
 def test_presets_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:

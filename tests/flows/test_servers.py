@@ -15,8 +15,8 @@ from project_copy import TINY, command, run_tiny, wait_for
 from fewshot.project.paths import Home
 from fewshot.project.tool_environment import environment
 from fewshot.tracking.store import aliases
-from flows.cli.output import in_words, percent
 from flows.servers.ephemeral_prefect import answers, free_port, stop
+from flows.summary import in_words, percent
 
 # Of what the tests before left for the garbage collector; the servers are processes of their own.
 pytestmark = [

@@ -1,0 +1,54 @@
+"""The commands about registered versions: decisions on them, their origin, their report cards."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewshot.cli import console
+from fewshot.cli.commands import NameArgument, ReferenceArgument, in_project
+from fewshot.project.paths import Home
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command(epilog="Example: fewshot rollback glyphs-protonet")(in_project(rollback))
+    app.command(epilog="Example: fewshot history glyphs-protonet")(in_project(history))
+    examples = "Examples: fewshot lineage glyphs-protonet | fewshot lineage glyphs-protonet/3"
+    app.command(epilog=examples)(in_project(lineage))
+    examples = "Examples: fewshot report glyphs-protonet | fewshot report glyphs-protonet/3 --out card.html"
+    app.command(epilog=examples)(in_project(report))
+
+
+def rollback(home: Home, model: NameArgument) -> None:
+    """Make the version that was the champion before the champion again."""
+    from fewshot.promotion.champion import rollback as take_back
+
+    taken_back, champion = take_back(home, model)
+    console.print_rollback(model, taken_back, champion)
+
+
+def history(home: Home, model: NameArgument) -> None:
+    """Tell what was decided on each version of a model, and why."""
+    from fewshot.promotion.champion import history as decisions
+
+    console.print_history(model, decisions(home, model))
+
+
+def lineage(home: Home, model: ReferenceArgument) -> None:
+    """Say where a model version comes from, back to data and code, and how to make it again."""
+    from fewshot.tracking.versions import describe_version
+
+    console.print_lineage(describe_version(home, model))
+
+
+def report(
+    home: Home,
+    model: ReferenceArgument,
+    out: Annotated[Path | None, typer.Option(help="File to write; default: one in the state folder.")] = None,
+    episodes: Annotated[int, typer.Option(min=2, max=600, help="Test episodes of each shape.")] = 600,
+) -> None:
+    """Write the report card of a model version, one HTML file, and log it with the version."""
+    from fewshot.reporting.report_card import report_card
+
+    console.print_report(report_card(home, model, out, episodes))

@@ -1,0 +1,83 @@
+"""The commands about runs of the pipeline: `fewshot run`, `fewshot retrain` and `fewshot why`."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from fewshot.cli.commands import DEFAULT_PRESET, PresetArgument, SetOption, in_project
+from fewshot.project.paths import Home
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command(
+        epilog="Examples: fewshot run | fewshot run glyphs-protonet-5w1s --set train.steps=2000 --set seed=1 | "
+        "fewshot run --set method.name=maml --set train.learning_rate=0.0005",
+    )(in_project(run))
+    app.command(
+        epilog="Examples: fewshot retrain | fewshot retrain glyphs-protonet-5w1s --set gate.margin=0.002 | "
+        "fewshot retrain --set notify.webhook=http://127.0.0.1:8000/hook",
+    )(in_project(retrain))
+    app.command(
+        epilog="Examples: fewshot why | fewshot why train | fewshot why evaluate glyphs-protonet-5w1s --set seed=1",
+    )(in_project(why))
+
+
+def run(home: Home, preset: PresetArgument = DEFAULT_PRESET, settings: SetOption = None) -> None:
+    """Run the pipeline: prepare data, meta-train, evaluate, register. What is up to date is not done again."""
+    from flows.cli import output
+
+    def load() -> Any:
+        from flows.pipeline import pipeline
+
+        return pipeline
+
+    output.results(_run_flow(home, preset, settings or [], load))
+
+
+def retrain(home: Home, preset: PresetArgument = DEFAULT_PRESET, settings: SetOption = None) -> None:
+    """Run the pipeline if anything changed, and promote the new version only if it is shown to beat the champion."""
+    from flows.cli import output
+
+    def load() -> Any:
+        from flows.retrain import retrain
+
+        return retrain
+
+    output.outcome(_run_flow(home, preset, settings or [], load))
+
+
+def why(
+    home: Home,
+    step: Annotated[str, typer.Argument(help="prepare, train, evaluate or register; all: each of them.")] = "all",
+    preset: PresetArgument = DEFAULT_PRESET,
+    settings: SetOption = None,
+) -> None:
+    """Say what makes each step stale since the last run of a preset, or that it is up to date."""
+    from flows.cli import output
+    from flows.why import why as explain
+
+    output.verdicts(explain(home, preset, settings, None if step == "all" else step))
+
+
+def _run_flow(home: "Home", preset: str, overrides: list[str], load: Callable[[], Any]) -> dict[str, Any]:
+    """Run the flow that `load` imports, with a Prefect server that starts meanwhile."""
+    from fewshot.settings.presets import load_settings
+    from flows import steps
+    from flows.cli import output
+
+    steps.show(output.Reports())
+    chosen = load_settings(preset, overrides)
+    if chosen.device not in ("auto", "cpu"):
+        from fewshot.system.device import pick_device
+
+        pick_device(chosen.device)
+    from flows.servers.ephemeral_prefect import prefect_api
+
+    with steps.waiting("starting Prefect"), prefect_api(home) as ready:
+        flow = load()
+        ready()
+    output.heading(chosen.run_name, preset)
+    found: dict[str, Any] = flow(preset, overrides)
+    return found

@@ -1,0 +1,82 @@
+"""The commands about servers: `fewshot ui`, `fewshot up` and `fewshot env`."""
+
+from typing import Annotated
+
+import typer
+
+from fewshot.cli.commands import DEFAULT_PRESET, PresetArgument, SetOption, in_project
+from fewshot.project.paths import Home
+
+MLflowPort = Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow's page.")]
+PrefectPort = Annotated[int, typer.Option(min=1, max=65535, help="Port of Prefect's page.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command(epilog="Example: fewshot ui --mlflow-port 5001 --prefect-port 4201")(in_project(ui))
+    app.command(
+        epilog='Examples: fewshot up | fewshot up omniglot-protonet-5w1s --cron "0 2 * * 1-5" '
+        "--set gate.margin=0.002 | fewshot up --check",
+    )(in_project(up))
+    example = 'Example: eval "$(fewshot env)"; prefect worker start --pool local --type process'
+    app.command("env", epilog=example)(show_environment)
+
+
+def ui(home: Home, mlflow_port: MLflowPort = 5000, prefect_port: PrefectPort = 4200) -> None:
+    """Serve MLflow's and Prefect's pages on 127.0.0.1 until Ctrl-C."""
+    from flows import steps
+    from flows.cli import output
+    from flows.servers.both import both_servers
+
+    steps.show(output.Reports())
+    try:
+        with both_servers(home, mlflow_port, prefect_port) as supervisor:
+            output.addresses(mlflow_port, prefect_port)
+            while True:
+                supervisor.watch(60, steps.remark)
+    except KeyboardInterrupt:
+        steps.remark("both servers are stopped")
+
+
+def up(
+    home: Home,
+    preset: PresetArgument = DEFAULT_PRESET,
+    settings: SetOption = None,
+    cron: Annotated[str, typer.Option(help="When to retrain, as cron writes it, in UTC.")] = "0 3 * * *",
+    mlflow_port: MLflowPort = 5000,
+    prefect_port: PrefectPort = 4200,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether all parts of a running one work.")] = False,
+) -> None:
+    """Serve both pages, run a worker and retrain on a schedule, on this machine until Ctrl-C."""
+    from fewshot.cli.console import print_findings
+    from fewshot.settings.presets import load_settings
+    from flows import steps
+    from flows.cli import output
+    from flows.servers.both import api_address
+    from flows.servers.up import SWEEP_S, everything, free_crashed_runs
+    from flows.servers.up import check as examine
+
+    if check:
+        if not print_findings(examine(home)):
+            raise typer.Exit(1)
+        return
+    steps.show(output.Reports())
+    load_settings(preset, settings)  # a wrong name is said now, not at night
+    try:
+        with everything(home, mlflow_port, prefect_port, preset, settings or [], cron) as supervisor:
+            output.addresses(mlflow_port, prefect_port)
+            output.schedule(preset, cron)
+            while True:
+                supervisor.watch(SWEEP_S, steps.remark)
+                free_crashed_runs(home, api_address(prefect_port), steps.remark)
+    except KeyboardInterrupt:
+        steps.remark("servers and worker are stopped")
+
+
+def show_environment() -> None:
+    """Print the variables that make the prefect, mlflow and dvc commands use this project's state, for a shell."""
+    from fewshot.project.paths import find_home
+    from fewshot.project.tool_environment import environment
+    from flows.cli import output
+
+    output.variables(environment(find_home()))

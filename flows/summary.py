@@ -1,0 +1,44 @@
+"""The results of a run in words, and as a table for Prefect's page."""
+
+from typing import Any
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """The result as a table for Prefect's page."""
+    rows = [
+        f"| {in_words(name)} | {percent(result)} | {result['episodes']} |"
+        for name, result in summary["results"].items()
+    ]
+    steps = [
+        f"| {done['label']} | {'cached' if done['cached'] else 'ran'} | {done['seconds']:.1f} |"
+        for done in summary["steps"]
+    ]
+    return "\n".join(
+        [
+            f"# {summary['run_name']}",
+            *summary["remarks"],
+            f"Model `{summary['model']}` version {summary['version']} ({', '.join(summary['aliases']) or 'no alias'}), "
+            f"MLflow run `{summary['run_id']}`",
+            "",
+            "| test | accuracy ± 95 % interval | episodes |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "| step | | seconds |",
+            "|---|---|---|",
+            *steps,
+        ]
+    )
+
+
+def in_words(name: str) -> str:
+    """The key of a result as people say it: "omniglot/5w1s" is "omniglot, 5-way 1-shot"."""
+    dataset, _, rest = name.partition("/")
+    task, _, mode = rest.partition(" ")
+    way, _, shot = task.removesuffix("s").partition("w")
+    return f"{dataset}, {way}-way {shot}-shot" + (f", {mode}" if mode else "")
+
+
+def percent(result: dict[str, Any]) -> str:
+    """ "95.12 ± 0.31 %" of a result with accuracy and interval in [0, 1]."""
+    return f"{100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f} %"

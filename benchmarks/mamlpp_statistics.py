@@ -67,9 +67,9 @@ def main(folder: Path) -> None:
 def answers(method: MAMLPlusPlus, batch: EpisodeBatch, compute: Compute) -> Iterator[tuple[str, torch.Tensor]]:
     """(whose statistics, logits) for one task."""
     with compute.autocast():
-        support, labels = flat(batch.support)
+        support, labels, way = flat(batch.support)
         queries = batch.query.flatten(1, 2)
-        learned = method.adapted(support, labels, "transductive")
+        learned = method.adapted(support, labels, way, "transductive")
         with torch.no_grad():
             yield "running", method.classify_queries(learned, queries, "inductive")
             with statistics_of(method, learned, support):

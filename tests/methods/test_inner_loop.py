@@ -244,7 +244,7 @@ def test_anil_leaves_the_encoder_as_it_was_and_still_teaches_it() -> None:
 def test_proto_maml_without_steps_is_a_prototypical_network() -> None:
     method, batch = tiny("protomaml", inner_steps_test=0), tasks(number=1)
     support, query = batch.support.flatten(1, 2), batch.query.flatten(1, 2)
-    start = method.start(*flat(batch.support), torch.arange(3))
+    start = method.start(*flat(batch.support)[:2], torch.arange(3))
     means = method.features(start, support, 0).unflatten(1, (3, 2)).mean(2)
     distances = torch.cdist(method.features(start, query, 0), means).square()
     torch.testing.assert_close(method.logits(batch, "transductive").log_softmax(-1), (-distances).log_softmax(-1))
@@ -252,8 +252,8 @@ def test_proto_maml_without_steps_is_a_prototypical_network() -> None:
 
 def test_in_proto_maml_the_head_counts_by_itself_once_it_is_made() -> None:
     method, batch = tiny("protomaml", inner_learning_rate=0.3), tasks(number=1)
-    images, labels = flat(batch.support)
-    start, adapted = method.adapt(images, labels, 1, order="second")
+    images, labels, way = flat(batch.support)
+    start, adapted = method.adapt(images, labels, way, 1, order="second")
     free = {name: weight.detach().requires_grad_() for name, weight in start.items()}
     loss = cross_entropy(method.classify(free, images, 0)[0], labels)
     for (name, weight), gradient in zip(free.items(), torch.autograd.grad(loss, list(free.values())), strict=True):
@@ -367,10 +367,10 @@ def test_reptile_moves_towards_the_mean_of_the_adapted_weights() -> None:
 
 
 def test_reptile_with_all_images_in_each_batch_descends_as_maml_does() -> None:
-    images, labels = flat(tasks(number=1).support)
-    expected = last(tiny("maml", inner_learning_rate=0.3).adapt(images, labels, 3, order="first"))
+    images, labels, way = flat(tasks(number=1).support)
+    expected = last(tiny("maml", inner_learning_rate=0.3).adapt(images, labels, way, 3, order="first"))
     found = last(
-        tiny("reptile", inner_learning_rate=0.3, inner_batch=len(labels)).adapt(images, labels, 3, order="none")
+        tiny("reptile", inner_learning_rate=0.3, inner_batch=len(labels)).adapt(images, labels, way, 3, order="none")
     )
     torch.testing.assert_close(found, expected)
 

@@ -63,9 +63,9 @@ def test_reptile_learns_a_task_in_the_same_way_whatever_came_before() -> None:
 @pytest.mark.parametrize("name", ["maml", "anil", "protomaml", "metasgd", "maml++", "learned_optimizer"])
 def test_the_inner_update_stays_in_float32_under_autocast(name: str) -> None:
     method = tiny(name, inner_steps=1, inner_steps_test=1, inner_learning_rate=1e-4).float()
-    images, labels = flat(tasks(number=1).support.float())
+    images, labels, way = flat(tasks(number=1).support.float())
     with torch.autocast("cpu", torch.bfloat16):
-        before, after = method.adapt(images, labels, 1, order="second")
+        before, after = method.adapt(images, labels, way, 1, order="second")
     assert {weight.dtype for weight in after.values()} == {torch.float32}
     # In bfloat16 an update of less than 1/256 of a weight would be lost.
     change = (after["head.bias"] - before["head.bias"]).abs()

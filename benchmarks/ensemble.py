@@ -24,15 +24,14 @@ from fewshot.methods.inner_loop_settings import InnerLoopSettings
 from fewshot.model import load_model
 from fewshot.project.paths import find_home
 from fewshot.settings.episode_shape import EpisodeShape
-from fewshot.system.device import prepare_cpu
 
 SHAPES, EPISODES = (EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15)), 600
 
 
 def main(folder: Path) -> None:
     """Answer the frozen test episodes both ways, compare, write."""
-    prepare_cpu(0)
     model = load_model(folder)
+    model.compute.prepare()
     of_data, method = model.description.data, model.method
     dataset = open_dataset(find_home().data, of_data.dataset, of_data.split_scheme)
     bank = ImageBank(dataset.pack.images, model.compute.device)

@@ -37,7 +37,7 @@ from fewshot.project.paths import find_home
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.presets import load_settings
 from fewshot.settings.schema import Settings
-from fewshot.system.device import Compute, prepare_cpu
+from fewshot.system.device import Compute
 from fewshot.training.loop import train
 
 PRESET = "omniglot-learned-optimizer-5w1s"
@@ -52,7 +52,7 @@ def main() -> None:
     """Train, choose the rates, test, compare, write."""
     home, learned = find_home(), load_settings(PRESET, [f"train.steps={STEPS}"])
     compute = Compute.pick(learned.device, learned.train.precision, learned.threads)
-    prepare_cpu(compute.threads)
+    compute.prepare()
     dataset = open_dataset(home.data, learned.data.dataset, learned.data.split_scheme)
     bank = ImageBank(dataset.pack.images, compute.device)
     by_hand = {rate: _by_hand(learned, rate) for rate in RATES}

@@ -11,26 +11,25 @@ from torch.nn.functional import unfold
 from fewshot.backbones.fast import grouped_layers
 from fewshot.methods import stacked_network
 
-FORMS = ("as it is", "wide", "wide, torch's derivatives", "wide, NCHW", "wide, matrix product")
-"""As it is: the library with its limits. Wide: all tasks in one stack. The others change the convolution as well."""
+FORMS = ("library", "small stacks", "torch's derivatives", "NCHW", "matrix product")
+"""The library as it is; with the stacks of a CPU; and with other convolutions."""
 
 
 @contextmanager
-def form(name: str, tasks: int) -> Iterator[None]:
-    """The library in one of FORMS, for a step of so many tasks, while the block runs."""
+def form(name: str) -> Iterator[None]:
+    """The library in one of FORMS, while the block runs."""
     layer = grouped_layers.Convolution
     changes = {
-        "wide, torch's derivatives": {"forward": _as_torch(torch.channels_last)},
-        "wide, NCHW": {"forward": _as_torch(torch.contiguous_format)},
-        "wide, matrix product": {"forward": _as_product},
+        "torch's derivatives": {"forward": _as_torch(torch.channels_last)},
+        "NCHW": {"forward": _as_torch(torch.contiguous_format)},
+        "matrix product": {"forward": _as_product},
     }
     with ExitStack() as stack:
-        if name != "as it is":
-            for limit, value in (("QUERIES_AT_ONCE", 10**6), ("TASKS_AT_ONCE", tasks), ("IMAGES_AT_ONCE", 10**6)):
-                stack.enter_context(patch.object(stacked_network, limit, value))
+        if name == "small stacks":
+            stack.enter_context(patch.dict(stacked_network.LIMITS, {"cuda": stacked_network.LIMITS["cpu"]}))
         for attribute, value in changes.get(name, {}).items():
             stack.enter_context(patch.object(layer, attribute, value))
-        if name in ("wide, torch's derivatives", "wide, NCHW"):
+        if name in ("torch's derivatives", "NCHW"):
             stack.enter_context(patch.object(grouped_layers.BatchNorm, "forward", nn.BatchNorm2d.forward))
         yield
 

@@ -74,7 +74,7 @@ class ImageBank:
     def batch(self, drawn: EpisodeIndices) -> EpisodeBatch:
         """The images of drawn episodes, turned as their classes ask."""
         images = self.take(drawn.rows, np.broadcast_to(drawn.rotation[..., None], drawn.rows.shape))
-        classes = torch.from_numpy(drawn.classes).to(self._device)
+        classes = _send(drawn.classes, self._device)
         return EpisodeBatch(images[:, :, : drawn.shape.shot], images[:, :, drawn.shape.shot :], classes)
 
     def take(
@@ -108,8 +108,9 @@ def _copy(images: UInt8[np.ndarray, "image *shape"], device: torch.device) -> UI
     return copied
 
 
-def _send(images: UInt8[np.ndarray, "*shape"], device: torch.device) -> UInt8[Tensor, "*shape"]:
-    tensor = torch.from_numpy(images)
+def _send(values: np.ndarray, device: torch.device) -> Tensor:
+    """An array on the device, without waiting for it."""
+    tensor = torch.from_numpy(values)
     if device.type == "cuda":
         # From pinned memory the copy runs beside what the device is still doing.
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -133,10 +134,10 @@ def _gather_on_device(
     images: UInt8[Tensor, "image channel height width"], rows: Int64[np.ndarray, "row"], rotation: np.ndarray
 ) -> UInt8[Tensor, "row channel height width"]:
     """What `_gather` does, without leaving the device."""
-    taken = images.index_select(0, torch.from_numpy(rows).to(images.device))
+    taken = images.index_select(0, _send(rows, images.device))
     for quarters in (1, 2, 3):
-        places = torch.from_numpy(np.flatnonzero(rotation == quarters)).to(images.device)
-        if len(places):
+        if len(found := np.flatnonzero(rotation == quarters)):
+            places = _send(found, images.device)
             turned = taken.index_select(0, places).rot90(quarters, dims=(-2, -1))
             taken.index_copy_(0, places, turned)
     return taken

@@ -17,7 +17,6 @@ from fewshot.migrations import FORMAT, format_of, migrate_numbers
 from fewshot.model import Model
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.schema import EvaluateSettings
-from fewshot.system.device import prepare_cpu
 from fewshot.system.files import read_json, sha256_file, write_bytes, write_json
 from fewshot.system.progress import report_progress
 
@@ -56,7 +55,7 @@ def evaluate(
     for images of another size than the model was trained on.
     """
     options = options or EvaluateSettings()
-    prepare_cpu(model.compute.threads)
+    model.compute.prepare()
     bank = ImageBank(dataset.pack.images, model.compute.device)
     _check_images(model, bank, dataset.name)
     modes = model.method.batch_norm_modes

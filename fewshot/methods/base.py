@@ -96,6 +96,10 @@ class Method(nn.Module, ABC):
     parts_are_independent = False
     """Whether `loss`, too, changes nothing in the module, so that parts of a batch may be computed at once."""
 
+    is_static = False
+    """Whether `loss` launches the same work on every batch of one shape, whatever `fraction_done`, and never waits for
+    the device: then an accelerator may record it once."""
+
     @classmethod
     @abstractmethod
     def build(cls, context: MethodContext) -> "Method":

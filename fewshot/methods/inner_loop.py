@@ -69,6 +69,7 @@ class InnerLoop(Method):
             raise UsageError("method.backend=grouped: this backbone has layers that compute one task only; use loop")
         # torch has one random generator for all threads, whose numbers would go to whichever comes first.
         self.parts_are_independent = not backbone.is_random
+        self.is_static = type(self).is_static and settings.order != "annealed"
         both: tuple[BatchNorm, ...] = ("inductive", "transductive")
         self.batch_norm_modes = both if settings.batch_norm == "inductive" else both[::-1]
 

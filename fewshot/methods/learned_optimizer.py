@@ -73,6 +73,7 @@ class LearnedOptimizer(InnerLoop):
     layer (section 3.3) and Ravi & Larochelle one for all.
     """
 
+    is_static = True
     Settings: ClassVar = LearnedOptimizerSettings
 
     def __init__(self, backbone: Backbone, way: int, settings: LearnedOptimizerSettings) -> None:

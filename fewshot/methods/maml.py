@@ -18,6 +18,8 @@ class MAML(InnerLoop):
     `order=annealed` begins in first order and goes on in second (Antoniou et al. 2019, section 4).
     """
 
+    is_static = True
+
     def inner_optimizer(self, tasks: int, rows: Int64[Tensor, "way"]) -> Update:
         """Gradient descent (equation 1)."""
         rate = self.settings.inner_learning_rate

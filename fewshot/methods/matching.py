@@ -41,6 +41,8 @@ class Matching(EmbeddingMethod):
     method, permuting the classes changes more than the order of the answers.
     """
 
+    is_static = True
+
     Settings: ClassVar = MatchingSettings
 
     def __init__(self, backbone: Backbone, settings: MatchingSettings) -> None:

@@ -26,6 +26,7 @@ class MetaSGD(InnerLoop):
     All rates start at `inner_learning_rate`, where the paper draws them at random.
     """
 
+    is_static = True
     Settings: ClassVar = MetaSGDSettings
 
     def __init__(self, backbone: Backbone, way: int, settings: MetaSGDSettings) -> None:

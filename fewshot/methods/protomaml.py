@@ -21,6 +21,8 @@ class ProtoMAML(MAML):
     The head that the other methods of this family meta-learn is not used; members of an ensemble are therefore alike.
     """
 
+    is_static = False  # The shots of a task are read on the host.
+
     def start(self, images: Images, labels: Int64[Tensor, "image"], rows: Int64[Tensor, "way"]) -> Weights:
         start = super().start(images, labels, rows)
         features = full_precision(self.features(start, images, step=0))

@@ -14,6 +14,8 @@ from fewshot.methods.embedding import EmbeddingMethod, class_means
 class ProtoNet(EmbeddingMethod):
     """Nearest class mean under the squared Euclidean distance, in a learned embedding (equations 1 and 2)."""
 
+    is_static = True
+
     def adapt(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
         return {"prototypes": class_means(support, shots)}
 

@@ -38,6 +38,8 @@ class Relation(EmbeddingMethod):
     maps of another size than the network has ever seen; its sum is scaled to the number of training.
     """
 
+    is_static = True
+
     Settings: ClassVar = RelationSettings
     embeds_maps = True
     compares_in_full_precision = False

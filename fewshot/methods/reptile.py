@@ -38,6 +38,7 @@ class Reptile(MAML):
     trained on.
     """
 
+    is_static = False
     Settings: ClassVar = ReptileSettings
     settings: ReptileSettings
 

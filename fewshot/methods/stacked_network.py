@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -25,11 +26,28 @@ Weights = dict[str, Tensor]
 
 Images = Float[Tensor, "task image channel height width"]
 
-QUERIES_AT_ONCE = 75
-"""Stacking pays for support sets, whose kernels are small; with more queries at once activations leave the caches."""
 
-TASKS_AT_ONCE, IMAGES_AT_ONCE = 8, 640
-"""Limits for one stack: the activations of all its images are kept together."""
+class Limits(NamedTuple):
+    """The size of one stack, by the kind of device; fixed, so that bits do not depend on the memory that is free."""
+
+    tasks: int
+    images: int
+    """Of all its tasks: their activations are kept together."""
+    queries: int
+    """Of all its tasks, in one pass under the adapted weights."""
+
+
+LIMITS = {
+    # Stacking pays for support sets, whose kernels are small; with more queries at once activations leave the caches.
+    "cpu": Limits(tasks=8, images=640, queries=75),
+    # A pass costs the same few hundred launches whatever its size. 4,096 images of 28x28 take some 3 GB of a Conv-4.
+    "cuda": Limits(tasks=64, images=4096, queries=4096),
+}
+
+
+def limits_of(device: torch.device) -> Limits:
+    """The limits for a kind of device; those of a CPU where nothing was measured."""
+    return LIMITS.get(device.type, LIMITS["cpu"])
 
 
 class StackedNetwork:
@@ -55,7 +73,8 @@ class StackedNetwork:
 
     def tasks_at_once(self, images_of_a_task: int) -> int:
         """Number of tasks in one stack."""
-        return max(1, min(TASKS_AT_ONCE, IMAGES_AT_ONCE // images_of_a_task)) if self.groups else 1
+        limits = limits_of(next(self.backbone.parameters()).device)
+        return max(1, min(limits.tasks, limits.images // images_of_a_task)) if self.groups else 1
 
     def features(
         self, weights: Weights, images: Images, training: bool, batch_statistics: bool
@@ -110,8 +129,8 @@ def stacked(tensor: Tensor, tasks: int) -> Tensor:
 
 
 def in_parts(weights: Weights, queries: Images) -> list[tuple[Weights, Tensor]]:
-    """The tasks' weights and queries in parts of at most QUERIES_AT_ONCE queries, or of one task."""
-    total, size = len(queries), max(1, QUERIES_AT_ONCE // queries.shape[1])
+    """The tasks' weights and queries in parts of at most `Limits.queries` queries, or of one task."""
+    total, size = len(queries), max(1, limits_of(queries.device).queries // queries.shape[1])
     parts = queries.split(size)
     of_parts = {
         # A scalar, the counter of a batch normalisation, is no stack and goes to every part.

@@ -20,7 +20,6 @@ from fewshot.project.paths import Home
 from fewshot.promotion.gate import GateResult, decide
 from fewshot.promotion.gate_episodes import compare
 from fewshot.settings.schema import Settings
-from fewshot.system.device import prepare_cpu
 from fewshot.system.files import canonical_json, sha256_json
 from fewshot.tracking.store import connect, mlflow_errors
 from fewshot.tracking.versions import (
@@ -189,9 +188,9 @@ def _compared(
 ) -> PromotionRecord:
     if not champion:
         return PromotionRecord(model, version, "", "first", "there is no champion to compare with", _now(), question)
-    prepare_cpu(settings.threads)
     folders = [model_folder(home, f"models:/{model}/{number}") for number in (champion, version)]
     standing, challenger = (load_model(folder, settings.device) for folder in folders)
+    challenger.compute.prepare()
     old, new, left_out = compare(standing, challenger, dataset, settings.gate)
     costs = costs_of(challenger, new, dataset, settings.gate.shape)
     tested = _tests(client, model)

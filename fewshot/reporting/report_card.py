@@ -8,7 +8,6 @@ from fewshot.project.paths import Home
 from fewshot.promotion.champion import promotion_record_in
 from fewshot.reporting.measure import measure
 from fewshot.reporting.page import render
-from fewshot.system.device import prepare_cpu
 from fewshot.system.files import write_bytes
 from fewshot.tracking.runs import training_curve
 from fewshot.tracking.store import connect, mlflow_errors
@@ -22,9 +21,10 @@ def report_card(home: Home, reference: str, out: Path | None, episodes: int) -> 
     folder = model_folder(home, f"models:/{version.model}/{version.number}")
     description = describe_model(folder)
     settings, data = description.settings_values, description.data
-    prepare_cpu(settings["threads"])
     dataset = open_dataset(home.data, data.dataset, data.split_scheme)
-    measured = measure(load_model(folder, settings["device"]), dataset, episodes)
+    model = load_model(folder, settings["device"])
+    model.compute.prepare()
+    measured = measure(model, dataset, episodes)
     page = render(
         f"{version.model} version {version.number}",
         measured,

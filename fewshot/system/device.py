@@ -29,6 +29,16 @@ class Compute:
         chosen = pick_device(device)
         return cls(chosen, pick_precision(precision, chosen), threads)
 
+    def prepare(self) -> None:
+        """Set what belongs to the whole process: CPU threads; on CUDA, algorithms that give the same bits each time."""
+        prepare_cpu(self.threads)
+        if self.device.type == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+            # Else float32 convolutions are computed with 10 bits of mantissa.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
     def autocast(self) -> torch.autocast:
         """The context in which a method's functions are called.
 

@@ -21,7 +21,7 @@ from fewshot.model import TrainingData, save_model
 from fewshot.randomness import torch_seed
 from fewshot.settings.plugins import plugin_sources
 from fewshot.settings.schema import Settings, TrainSettings
-from fewshot.system.device import Compute, prepare_cpu
+from fewshot.system.device import Compute
 from fewshot.system.files import write_json
 from fewshot.system.progress import Reporter, report_progress
 from fewshot.system.signals import stop_requests
@@ -56,7 +56,7 @@ def train(
     # A folder that can't be written is found now, not at the first checkpoint.
     write_json(folder / "run.json", identity.ingredients)
     compute = Compute.pick(settings.device, settings.train.precision, settings.threads)
-    prepare_cpu(compute.threads)
+    compute.prepare()
     trainer = _Trainer(settings, dataset, folder, compute, identity.digest, on_metrics)
     with stop_requests() as stop, report_progress("meta-training", settings.train.steps) as reporter:
         trainer.run(stop, reporter)

@@ -12,6 +12,7 @@ from fewshot.methods.base import Method
 from fewshot.methods.task_threads import Workers
 from fewshot.settings.schema import TrainSettings
 from fewshot.system.device import Compute
+from fewshot.training.recorded_step import RecordedStep
 
 
 class StepMetrics(NamedTuple):
@@ -30,14 +31,29 @@ class OuterStep:
 
     def __init__(self, method: Method, settings: TrainSettings, compute: Compute) -> None:
         self.method, self.settings, self.compute = method, settings, compute
+        is_random = any(getattr(module, "is_random", False) for module in method.modules())
+        records = compute.device.type == "cuda" and method.is_static and not is_random
+        self.recorded = RecordedStep(compute.device) if records else None
+        # A rate in memory of the device, which a recorded step reads anew each time.
+        rate = torch.tensor(settings.learning_rate, device=compute.device) if records else settings.learning_rate
         self.optimizer = torch.optim.Adam(
-            _learned(method), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            _learned(method), lr=rate, weight_decay=settings.weight_decay, capturable=records
         )
         self._workers = Workers(method, compute)
 
     def __call__(self, batch: EpisodeBatch, learning_rate: float, fraction_done: float = 1.0) -> StepMetrics:
         """Update the method's parameters. `fraction_done` is the share of the training steps that is done."""
         self.method.train()
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(learning_rate)
+            else:
+                group["lr"] = learning_rate
+        if self.recorded:
+            return StepMetrics(*self.recorded(partial(self._update, fraction_done=fraction_done), batch))
+        return self._update(batch, fraction_done)
+
+    def _update(self, batch: EpisodeBatch, fraction_done: float) -> StepMetrics:
         tasks = len(batch.query)
         size = self.method.tasks_at_once(batch.images_of_a_task)
         parts = batch.split(min(size, math.ceil(tasks / self._workers.number())))
@@ -52,8 +68,6 @@ class OuterStep:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
         self.optimizer.step()
         return StepMetrics(loss, accuracy, norm)
 

@@ -14,6 +14,7 @@ from fewshot.data.dataset import open_dataset
 from fewshot.project.paths import find_home
 from fewshot.project.tool_environment import prepare_environment
 from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.tracking.store import Store
 from fewshot.tracking.versions import model_folder
 
 SHOWN = 9
@@ -24,7 +25,7 @@ def draw(model: str, target: Path) -> None:
     """The first frozen test episode of glyphs; a query that was answered wrongly is red and says with what."""
     home = find_home()
     prepare_environment(home)
-    classifier = FewShotClassifier.load(model_folder(home, model), device="cpu")
+    classifier = FewShotClassifier.load(model_folder(Store.open(home), model), device="cpu")
     dataset = open_dataset(home.data, "glyphs", "scripts")
     episode = dataset.fixed_episodes("test", EpisodeShape(5, 1, 15), 1)
     images = np.array(dataset.pack.images[episode.rows[0]])

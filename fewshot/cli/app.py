@@ -68,11 +68,12 @@ def evaluate(
     """Measure a model on frozen test episodes and print each accuracy with its 95 % interval."""
     from fewshot.project.paths import find_home
     from fewshot.project.tool_environment import prepare_environment
+    from fewshot.tracking.store import Store
     from fewshot.tracking.versions import model_folder
 
     home = find_home()
     prepare_environment(home)
-    folder = model_folder(home, model)
+    folder = model_folder(Store.open(home), model)
     from fewshot.data.dataset import open_dataset
     from fewshot.evaluation.evaluate import evaluate as measure
     from fewshot.model import load_model
@@ -106,11 +107,12 @@ def classify(
     from fewshot.errors import UsageError
     from fewshot.project.paths import find_home
     from fewshot.project.tool_environment import prepare_environment
+    from fewshot.tracking.store import Store
     from fewshot.tracking.versions import model_folder
 
     home = find_home()
     prepare_environment(home)
-    folder = model_folder(home, model)
+    folder = model_folder(Store.open(home), model)
     import numpy as np
 
     from fewshot.classifier import FewShotClassifier
@@ -153,9 +155,12 @@ def leaderboard(
     from fewshot.evaluation.figures import accuracies
     from fewshot.reporting.leaderboard import compare, find_models, log_to_mlflow
     from fewshot.system.files import write_bytes
+    from fewshot.tracking.store import Store
 
     shapes = [_parsed(EpisodeShape, text) for text in shape or ("5w1s", "5w5s")]
-    boards = compare(home, find_models(home), opened, shapes, episodes, device)
+    store = Store.open(home)
+    models = find_models(store, home.trainings, home.project)
+    boards = compare(home.evaluations, models, opened, shapes, episodes, device)
     console, charts = make_console(), {}
     for task, entries in boards.items():
         table = make_table("rank", "model", "method", f"{name} {task}", "behind the best")
@@ -168,7 +173,7 @@ def leaderboard(
         file = (out or home.state / "leaderboard") / f"{name}-{task}.png"
         write_bytes(file, charts[task])
         console.print(f"chart {file}", markup=False)
-    run_id = log_to_mlflow(home, name, boards, charts)
+    run_id = log_to_mlflow(store, name, boards, charts)
     console.print(f"logged as run {run_id} of the MLflow experiment leaderboard; see it: fewshot ui", markup=False)
 
 

@@ -17,10 +17,11 @@ def rollback(model: Name) -> None:
     from fewshot.project.paths import find_home
     from fewshot.project.tool_environment import prepare_environment
     from fewshot.promotion.champion import rollback as take_back
+    from fewshot.tracking.store import Store
 
     home = find_home()
     prepare_environment(home)
-    taken_back, champion = take_back(home, model)
+    taken_back, champion = take_back(Store.open(home), model)
     print(f"{model}: version {champion} is the champion again, version {taken_back or 'none'} is not")
 
 
@@ -30,11 +31,12 @@ def history(model: Name) -> None:
     from fewshot.project.paths import find_home
     from fewshot.project.tool_environment import prepare_environment
     from fewshot.promotion.champion import history as tell
+    from fewshot.tracking.store import Store
     from flows.cli import output
 
     home = find_home()
     prepare_environment(home)
-    output.history(model, tell(home, model))
+    output.history(model, tell(Store.open(home), model))
 
 
 @app.command(epilog="Examples: fewshot lineage glyphs-protonet | fewshot lineage glyphs-protonet/3")
@@ -42,12 +44,13 @@ def lineage(model: Reference) -> None:
     """Say where a model version comes from, back to data and code, and how to make it again."""
     from fewshot.project.paths import find_home
     from fewshot.project.tool_environment import prepare_environment
-    from fewshot.tracking.versions import describe_version
+    from fewshot.tracking.store import Store
+    from fewshot.tracking.versions import find_version
     from flows.cli import output
 
     home = find_home()
     prepare_environment(home)
-    output.lineage(describe_version(home, model))
+    output.lineage(find_version(Store.open(home), model))
 
 
 @app.command(epilog="Examples: fewshot report glyphs-protonet | fewshot report glyphs-protonet/3 --out card.html")
@@ -60,10 +63,12 @@ def report(
     from fewshot.project.paths import find_home
     from fewshot.project.tool_environment import prepare_environment
     from fewshot.reporting.report_card import report_card
+    from fewshot.tracking.store import Store
 
     home = find_home()
     prepare_environment(home)
-    print(f"wrote {report_card(home, model, out, episodes)}; open it in a browser")
+    file = report_card(Store.open(home), home.data, home.state / "reports", model, out, episodes)
+    print(f"wrote {file}; open it in a browser")
 
 
 @app.command(epilog="Examples: fewshot verify glyphs-protonet/3 | fewshot verify glyphs-protonet --evaluate-only")

@@ -13,6 +13,7 @@ from fewshot.classifier import FewShotClassifier
 from fewshot.data.dataset import open_dataset
 from fewshot.project.tool_environment import open_home
 from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.tracking.store import Store
 from fewshot.tracking.versions import model_folder
 
 SHOWN = 9
@@ -22,7 +23,7 @@ SHOWN = 9
 def draw(model: str, target: Path) -> None:
     """The first frozen test episode of glyphs; a query that was answered wrongly is red and says with what."""
     home = open_home()
-    classifier = FewShotClassifier.load(model_folder(home, model), device="cpu")
+    classifier = FewShotClassifier.load(model_folder(Store.open(home), model), device="cpu")
     dataset = open_dataset(home.data, "glyphs", "scripts")
     episode = dataset.fixed_episodes("test", EpisodeShape(5, 1, 15), 1)
     images = np.array(dataset.pack.images[episode.rows[0]])

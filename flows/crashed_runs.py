@@ -38,7 +38,7 @@ NOTED: dict[str, Any] = {
 """The hooks that keep the file of a flow's runs: `@flow(**NOTED)`. Prefect calls them once its server has the state."""
 
 
-def sweep(home: Home) -> list[str]:
+def mark_crashed_flow_runs(home: Home) -> list[str]:
     """Mark the runs of dead processes as crashed; returns their ids."""
     dead = [file for file in sorted(_folder(home).glob("*.json")) if _owner_is_dead(file)]
     if not dead:

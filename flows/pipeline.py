@@ -17,10 +17,10 @@ from fewshot.project.paths import Home, find_home
 from fewshot.project.tool_environment import open_home
 from fewshot.settings.presets import DEFAULT_PRESET, load_settings
 from fewshot.settings.schema import Settings, settings_from
-from fewshot.tracking import runs as tracking
-from fewshot.tracking.store import aliases
+from fewshot.tracking.runs import Run, mark_crashed_runs
+from fewshot.tracking.store import Store
 from flows import plans, steps
-from flows.crashed_runs import NOTED, sweep
+from flows.crashed_runs import NOTED, mark_crashed_flow_runs
 from flows.dvc import commands as dvc
 from flows.plans import Plan, Record
 from flows.summary import markdown
@@ -72,11 +72,11 @@ def meta_train(plan: Plan, settings: dict[str, Any], data: Record) -> Record:
     dataset = open_dataset(home.data, data["dataset"], data["split"])
     identity = training_identity(chosen, dataset)
     origin = lineage(home, dataset.digest, identity.code_key, flow_run.id or "none", data["md5"])
-    run_id = tracking.open_run(home, chosen, origin)
-    with tracking.working(home, run_id) as curve:
+    run = Run.open(Store.open(home), chosen, origin)
+    with run.working() as curve:
         result = train(chosen, dataset, home.training(plan.key), curve.add)
-        tracking.log_training(home, run_id, curve, result, dataset)
-    return training_record(home, plan, run_id, result, dataset.digest, identity.code_key)
+        run.log_training(curve, result, dataset)
+    return training_record(home, plan, run.id, result, dataset.digest, identity.code_key)
 
 
 @task(
@@ -89,22 +89,24 @@ def evaluate_model(plan: Plan, settings: dict[str, Any], data: dict[str, Record]
 
     home, chosen = find_home(), settings_from(settings)
     datasets = [open_dataset(home.data, name, record["split"]) for name, record in data.items()]
-    run_id = run_to_evaluate(home, chosen, plan, training, datasets[0], flow_run.id or "none")
-    with tracking.working(home, run_id):
+    run = run_to_evaluate(home, Store.open(home), chosen, plan, training, datasets[0], flow_run.id or "none")
+    with run.working():
         evaluations = [evaluated(home, chosen, plan, training, dataset) for dataset in datasets]
-        tracking.log_evaluation(home, run_id, plan.key, list(zip(datasets, evaluations, strict=True)))
-    return evaluation_record(home, plan, run_id, evaluations)
+        run.log_evaluation(plan.key, list(zip(datasets, evaluations, strict=True)))
+    return evaluation_record(home, plan, run.id, evaluations)
 
 
 @task(name="register", task_run_name="{plan.label}", cache_key_fn=plan_key, timeout_seconds=900, **STORED, **RETRIED)
 def register_model(plan: Plan, settings: dict[str, Any], training: Record, evaluation: Record) -> Record:
     """Make a model version of the evaluated weights."""
-    from fewshot.tracking.versions import register
+    from fewshot.tracking.registration import register
 
     home, chosen = find_home(), settings_from(settings)
     md5 = dvc.dvc_lock(home, chosen.data.dataset)
     origin = lineage(home, training["data_digest"], training["code_key"], flow_run.id or "none", md5)
-    return {"key": plan.key, **register(home, chosen, training, evaluation, origin)}
+    model, weights = home.state / training["model"], training["weights_sha256"]
+    version = register(Store.open(home), chosen, model, weights, evaluation, origin)
+    return {"key": plan.key, **version}
 
 
 def _run_name() -> str:
@@ -124,10 +126,11 @@ def pipeline(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -
     """
     home, settings = open_home(), load_settings(preset, overrides)
     steps.show_as_lines()
-    for dead in tracking.sweep(home):
+    store = Store.open(home)
+    for dead in mark_crashed_runs(store):
         steps.remark(f"run {dead} was left behind by a process that was killed; it is marked KILLED now")
-    sweep(home)
-    done = _Steps(home, settings, preset)
+    mark_crashed_flow_runs(home)
+    done = _Steps(home, store, settings, preset)
     data = done.data()
     plain = settings.plain()
     main = data[settings.data.dataset]
@@ -151,8 +154,8 @@ def pipeline(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -
 class _Steps:
     """Runs steps one after the other and keeps what they did."""
 
-    def __init__(self, home: Home, settings: Settings, preset: str) -> None:
-        self._home, self._settings, self._preset = home, settings, preset
+    def __init__(self, home: Home, store: Store, settings: Settings, preset: str) -> None:
+        self._home, self._store, self._settings, self._preset = home, store, settings, preset
         self._stale: dict[str, str] = {}
         self._done: list[dict[str, Any]] = []
         self._remarks: list[str] = []
@@ -173,7 +176,7 @@ class _Steps:
         with FileLock(self._home.file_lock(plan.key)):
             state = step(plan, **arguments, return_state=True)
             cached = state.name == "Cached"
-            if cached and not plans.holds(self._home, plan, state.result(), self._stale):
+            if cached and not plans.holds(self._home, self._store, plan, state.result(), self._stale):
                 state = step.with_options(refresh_cache=True)(plan, **arguments, return_state=True)
                 cached = False
             record: Record = state.result()
@@ -196,5 +199,5 @@ class _Steps:
             "run_id": evaluation["run_id"],
             "model": version["model"],
             "version": version["version"],
-            "aliases": aliases(self._home, version["model"], version["version"]) or [],
+            "aliases": self._store.aliases(version["model"], version["version"]) or [],
         }

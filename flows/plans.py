@@ -10,8 +10,7 @@ from fewshot.project.fingerprints import code_hashes, pick, requirements_hash
 from fewshot.project.paths import Home
 from fewshot.settings.schema import Settings
 from fewshot.system.files import read_json, sha256_file, sha256_json, write_json
-from fewshot.tracking.store import run_exists
-from fewshot.tracking.versions import is_registered
+from fewshot.tracking.store import Store
 from fewshot.training.identity import identity_of
 from flows.dvc.commands import dvc_lock
 
@@ -24,7 +23,7 @@ READS: dict[str, tuple[str, ...]] = {"evaluate": ("evaluate", "device"), "regist
 ENTRIES: dict[str, tuple[str, ...]] = {
     "prepare data": ("fewshot.data.dataset",),
     "evaluate": ("fewshot.evaluation.evaluate",),
-    "register": ("fewshot.tracking.versions", "fewshot.tracking.pyfunc_model"),
+    "register": ("fewshot.tracking.registration", "fewshot.tracking.pyfunc_model"),
 }
 """The modules that each step enters the library by; its code key covers what they can reach."""
 
@@ -75,7 +74,7 @@ def plan_registration(home: Home, settings: Settings, evaluation: Record) -> Pla
     return _plan(home, "register", "register", settings_read, {}, upstream)
 
 
-def holds(home: Home, plan: Plan, record: Record, stale_data: dict[str, str]) -> bool:
+def holds(home: Home, store: Store, plan: Plan, record: Record, stale_data: dict[str, str]) -> bool:
     """Whether everything that a stored record points to is still there and unchanged."""
     if plan.step == "prepare data":
         # DVC goes by sizes and times; what is read from here on is checked by its bytes.
@@ -85,8 +84,8 @@ def holds(home: Home, plan: Plan, record: Record, stale_data: dict[str, str]) ->
             and _is_whole(home, record)
         )
     if plan.step == "register":
-        return is_registered(home, record)
-    return run_exists(home, record["run_id"]) and all(
+        return store.aliases(record["model"], record["version"]) is not None
+    return store.run_exists(record["run_id"]) and all(
         _is(home.state / path, digest) for path, digest in record["files"].items()
     )
 

@@ -12,7 +12,8 @@ from fewshot.project.lineage import lineage
 from fewshot.project.paths import Home
 from fewshot.settings.schema import Settings
 from fewshot.system.files import read_json, sha256_file
-from fewshot.tracking import runs as tracking
+from fewshot.tracking.runs import Run
+from fewshot.tracking.store import Store
 from fewshot.training.result import TrainResult
 from flows.plans import Plan, Record
 
@@ -37,15 +38,18 @@ def evaluation_record(home: Home, plan: Plan, run_id: str, evaluations: list[Eva
     return {"format": FORMAT, "key": plan.key, "run_id": run_id, "results": results, "files": files}
 
 
-def run_to_evaluate(home: Home, settings: Settings, plan: Plan, training: Record, data: Dataset, flow: str) -> str:
+def run_to_evaluate(
+    home: Home, store: Store, settings: Settings, plan: Plan, training: Record, data: Dataset, flow: str
+) -> Run:
     """The run that an evaluation belongs to: that of its training, or a new and equally complete one if that run
     holds another evaluation already."""
-    if not tracking.has_other_evaluation(home, training["run_id"], plan.key):
-        return str(training["run_id"])
-    run_id = tracking.open_run(home, settings, lineage(home, data.digest, training["code_key"], flow))
-    with tracking.working(home, run_id) as curve:
-        tracking.log_training(home, run_id, curve, _training_result(home, training), data)
-    return run_id
+    run = Run(store, training["run_id"])
+    if not run.has_other_evaluation(plan.key):
+        return run
+    run = Run.open(store, settings, lineage(home, data.digest, training["code_key"], flow))
+    with run.working() as curve:
+        run.log_training(curve, _training_result(home, training), data)
+    return run
 
 
 def evaluated(home: Home, settings: Settings, plan: Plan, training: Record, dataset: Dataset) -> Evaluation:

@@ -14,6 +14,7 @@ from fewshot.promotion.champion import decide_promotion, markdown
 from fewshot.reporting.report_card import report_card
 from fewshot.settings.presets import DEFAULT_PRESET, load_settings
 from fewshot.settings.schema import Settings, settings_from
+from fewshot.tracking.store import Store
 from flows import steps
 from flows.crashed_runs import NOTED
 from flows.notify import notify
@@ -26,7 +27,7 @@ def gate(settings: dict[str, Any], model: str, version: str) -> dict[str, Any]:
     """Compare the version with the champion on the gate's episodes, and promote it if it is better."""
     home, chosen = find_home(), settings_from(settings)
     dataset = open_dataset(home.data, chosen.data.dataset, chosen.data.split_scheme)
-    record, is_new = decide_promotion(home, chosen, model, version, dataset)
+    record, is_new = decide_promotion(Store.open(home), chosen, model, version, dataset)
     return {
         "outcome": record.decision,
         "version": record.version,
@@ -41,7 +42,9 @@ def gate(settings: dict[str, Any], model: str, version: str) -> dict[str, Any]:
 @task(name="report", **RETRIED)
 def report(model: str, version: str, episodes: int) -> str:
     """Write the version's report card and log it with the version; returns the file."""
-    return str(report_card(find_home(), f"{model}/{version}", None, episodes))
+    home = find_home()
+    reports = home.state / "reports"
+    return str(report_card(Store.open(home), home.data, reports, f"{model}/{version}", None, episodes))
 
 
 @flow(name="retrain", flow_run_name="{preset}", **NOTED)

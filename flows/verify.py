@@ -19,15 +19,15 @@ from safetensors.numpy import load_file
 from fewshot.data.dataset import Dataset, open_dataset
 from fewshot.errors import DataError, FewshotError, PipelineError
 from fewshot.evaluation.evaluate import evaluate
-from fewshot.migrations import format_of, migrate_settings
 from fewshot.model import describe_model, load_model
 from fewshot.project.doctor import Finding
 from fewshot.project.fingerprints import code_key, requirements_hash
 from fewshot.project.paths import Home
 from fewshot.settings.schema import settings_from
 from fewshot.system.files import read_json, sha256_file, write_bytes
-from fewshot.tracking.runs import training_curve
-from fewshot.tracking.versions import SETTINGS, Version, describe_version, model_folder
+from fewshot.tracking.runs import Run
+from fewshot.tracking.store import Store
+from fewshot.tracking.versions import SETTINGS, Version, find_version, model_folder
 from fewshot.training.identity import TRAINING_KEYS, identity_of
 from fewshot.training.result import read_history
 from flows import steps
@@ -62,18 +62,19 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
 
     With `evaluate_only` nothing is trained: the stored weights are measured again.
     """
-    version = describe_version(home, reference)
+    store = Store.open(home)
+    version = find_version(store, reference)
     tags = version.tags
     if SETTINGS not in tags:
         raise PipelineError(
             f"{version.model}/{version.number} has no {SETTINGS} tag: it was registered by an older fewshot"
         )
-    folder = model_folder(home, f"models:/{version.model}/{version.number}")
+    folder = model_folder(store, version.uri)
     weights = _weights(folder, tags)
     yield weights
-    yield _settings(folder, tags)
+    yield _settings(folder, version)
     yield _environment(home, tags)
-    settings = migrate_settings(json.loads(tags[SETTINGS]))
+    settings = version.settings()
     if evaluate_only:
         dataset, data = _data(home, settings, tags)
         yield data
@@ -89,9 +90,9 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
         write_bytes(tree / "rebuild.json", tags[SETTINGS].encode())
         steps.remark(f"training in {tree}, for as long as it took then")
         with steps.waiting("training again"):
-            _run(tree, "-c", REBUILD if format_of(tags, reference) > 1 else REBUILD_FORMAT_1, "rebuild.json", "rebuilt")
+            _run(tree, "-c", REBUILD if version.format > 1 else REBUILD_FORMAT_1, "rebuild.json", "rebuilt")
         rebuilt = tree / "rebuilt"
-        yield _weights_again(home, version, rebuilt, tags)
+        yield _weights_again(store, version, rebuilt, folder)
         if dataset is not None:
             yield _numbers(home, version, rebuilt / "model", dataset, settings)
 
@@ -103,8 +104,8 @@ def _weights(folder: Path, tags: dict[str, str]) -> Finding:
     return Finding("weights", False, f"tampered with: sha256 {found[:16]}..., but {expected[:16]}... was registered")
 
 
-def _settings(folder: Path, tags: dict[str, str]) -> Finding:
-    held, recorded = describe_model(folder).settings_values, migrate_settings(json.loads(tags[SETTINGS]))
+def _settings(folder: Path, version: Version) -> Finding:
+    held, recorded = describe_model(folder).settings_values, version.settings()
     if all(held[name] == recorded[name] for name in TRAINING_KEYS):  # others may have changed since it was trained
         return Finding("settings", True, "those of the record")
     return Finding("settings", False, "model.json in the artifact holds other settings than the record")
@@ -164,22 +165,21 @@ def _work_tree(home: Home, version: Version) -> Iterator[tuple[Path, Finding]]:
 
 def _code_key(tree: Path, version: Version) -> str:
     """The key of the code in the work tree, as the format of the version's tags has it."""
-    if format_of(version.tags, version.model) == 1:
+    if version.format == 1:
         return code_key("fewshot.train", tree)
-    return identity_of(settings_from(json.loads(version.tags[SETTINGS])), {}, tree).code_key
+    return identity_of(settings_from(version.settings()), {}, tree).code_key
 
 
-def _weights_again(home: Home, version: Version, rebuilt: Path, tags: dict[str, str]) -> Finding:
+def _weights_again(store: Store, version: Version, rebuilt: Path, folder: Path) -> Finding:
     found = read_json(rebuilt / "result.json", "verify again")["weights_sha256"]
-    if found == tags["fewshot.weights_sha256"]:
+    if found == version.tags["fewshot.weights_sha256"]:
         return Finding("rebuilt", True, f"bit-identical: sha256 {found[:16]}...")
     now = read_history(rebuilt / "history.json")
-    pairs = zip(training_curve(home, version.run_id), now, strict=False)
+    pairs = zip(Run(store, version.run_id).training_curve(), now, strict=False)
     steps = (
         f"step {a['step']}: loss {a['loss']:.6g} then, {b['loss']:.6g} now" for a, b in pairs if a["loss"] != b["loss"]
     )
     parted = next(steps, "no logged step; the weights differ all the same")
-    folder = model_folder(home, f"models:/{version.model}/{version.number}")
     old, new = (load_file(place / "weights.safetensors") for place in (folder, rebuilt / "model"))
     gaps = [abs(old[name] - new[name]).max() for name in old if name in new and old[name].shape == new[name].shape]
     most = max(map(float, gaps), default=float("nan"))

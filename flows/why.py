@@ -7,6 +7,7 @@ from fewshot.errors import unknown
 from fewshot.project.paths import Home
 from fewshot.settings.presets import load_settings
 from fewshot.settings.schema import Settings
+from fewshot.tracking.store import Store
 from flows import plans
 from flows.dvc import commands as dvc
 from flows.plans import Plan, Record
@@ -83,7 +84,7 @@ def _verdict(
     stored = bool(reasons) and before is None and plans.is_stored(home, plan)
     if not reasons and not plans.is_stored(home, plan):
         reasons.append("its stored result was deleted")
-    elif not reasons and not plans.holds(home, plan, last["record"], stale):
+    elif not reasons and not plans.holds(home, Store.open(home), plan, last["record"], stale):
         dataset = last["record"].get("dataset")
         gone = "what it made was deleted or changed (a file, an MLflow run, a model version)"
         reasons.append(stale.get(dataset) or gone)

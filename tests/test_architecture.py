@@ -29,7 +29,7 @@ ROOMS = (
 )
 """The rooms, the lowest first; a module imports from its own room and from those below."""
 
-KNOWS = {"prefect": {"flows"}, "mlflow": {"tracking", "promotion"}, "dvc": set(), "typer": {"cli", "flows"}}
+KNOWS = {"prefect": {"flows"}, "mlflow": {"tracking"}, "dvc": set(), "typer": {"cli", "flows"}}
 """The rooms that may import a tool; DVC is called by its command line only."""
 
 

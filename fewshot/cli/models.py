@@ -39,9 +39,10 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for the numbers; default: one in the state folder.")] = None,
 ) -> None:
     """Measure a model on frozen test episodes and print each accuracy with its 95 % interval."""
+    from fewshot.tracking.store import Store
     from fewshot.tracking.versions import model_folder
 
-    folder = model_folder(home, model)
+    folder = model_folder(Store.open(home), model)
     from fewshot.data.dataset import open_dataset
     from fewshot.evaluation.evaluate import evaluate as measure
     from fewshot.model import load_model
@@ -66,9 +67,10 @@ def classify(
 ) -> None:
     """Learn your own classes from a few images of each, then say for other images which class they show."""
     from fewshot.errors import UsageError
+    from fewshot.tracking.store import Store
     from fewshot.tracking.versions import model_folder
 
-    folder = model_folder(home, model)
+    folder = model_folder(Store.open(home), model)
     import numpy as np
 
     from fewshot.classifier import FewShotClassifier
@@ -106,16 +108,19 @@ def leaderboard(
     from fewshot.evaluation.figures import accuracies
     from fewshot.reporting.leaderboard import compare, find_models, log_to_mlflow
     from fewshot.system.files import write_bytes
+    from fewshot.tracking.store import Store
 
     shapes = [_parsed(text) for text in shape or ("5w1s", "5w5s")]
-    boards, charts = compare(home, find_models(home), opened, shapes, episodes, device), {}
+    store = Store.open(home)
+    models = find_models(store, home.trainings, home.project)
+    boards, charts = compare(home.evaluations, models, opened, shapes, episodes, device), {}
     for task, entries in boards.items():
         labels = [f"{entry.name} ({entry.method})" for entry in entries]
         charts[task] = accuracies(labels, [entry.score for entry in entries], f"{name} {task}")
         file = (out or home.state / "leaderboard") / f"{name}-{task}.png"
         write_bytes(file, charts[task])
         console.print_leaderboard(f"{name} {task}", entries, file)
-    console.print_logged(log_to_mlflow(home, name, boards, charts))
+    console.print_logged(log_to_mlflow(store, name, boards, charts))
 
 
 def _evaluation_options(model: "Model", shapes: list[str] | None, episodes: int | None) -> "EvaluateSettings":

@@ -23,23 +23,26 @@ def add_to(app: typer.Typer) -> None:
 def rollback(home: Home, model: NameArgument) -> None:
     """Make the version that was the champion before the champion again."""
     from fewshot.promotion.champion import rollback as take_back
+    from fewshot.tracking.store import Store
 
-    taken_back, champion = take_back(home, model)
+    taken_back, champion = take_back(Store.open(home), model)
     console.print_rollback(model, taken_back, champion)
 
 
 def history(home: Home, model: NameArgument) -> None:
     """Tell what was decided on each version of a model, and why."""
     from fewshot.promotion.champion import history as decisions
+    from fewshot.tracking.store import Store
 
-    console.print_history(model, decisions(home, model))
+    console.print_history(model, decisions(Store.open(home), model))
 
 
 def lineage(home: Home, model: ReferenceArgument) -> None:
     """Say where a model version comes from, back to data and code, and how to make it again."""
-    from fewshot.tracking.versions import describe_version
+    from fewshot.tracking.store import Store
+    from fewshot.tracking.versions import find_version
 
-    console.print_lineage(describe_version(home, model))
+    console.print_lineage(find_version(Store.open(home), model))
 
 
 def report(
@@ -50,5 +53,6 @@ def report(
 ) -> None:
     """Write the report card of a model version, one HTML file, and log it with the version."""
     from fewshot.reporting.report_card import report_card
+    from fewshot.tracking.store import Store
 
-    console.print_report(report_card(home, model, out, episodes))
+    console.print_report(report_card(Store.open(home), home.data, home.state / "reports", model, out, episodes))

@@ -137,7 +137,8 @@ class Method(nn.Module, ABC):
 
 def labels_of(shots: Sequence[int], device: torch.device) -> Int64[Tensor, "image"]:
     """The class of each support image."""
-    return torch.arange(len(shots)).repeat_interleave(torch.tensor(shots)).to(device)
+    # Made on the device: a copy would make the host wait for it.
+    return torch.cat([torch.full((shot,), label, device=device) for label, shot in enumerate(shots)])
 
 
 def full_precision(tensor: Tensor) -> Tensor:

@@ -44,19 +44,33 @@ class Home:
         """MLFLOW_TRACKING_URI, or the SQLite file of this project."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.mlflow / 'mlflow.db'}"
 
+    @property
+    def trainings(self) -> Path:
+        """A folder for each training."""
+        return self.state / "training"
+
+    @property
+    def evaluations(self) -> Path:
+        """A folder for each evaluation."""
+        return self.state / "evaluations"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files."""
+        return self.state / "locks"
+
     def training(self, key: str) -> Path:
         """Checkpoints and finished weights of one training."""
-        return self.state / "training" / key
+        return self.trainings / key
 
     def evaluation(self, key: str) -> Path:
         """The measured numbers of one evaluation."""
-        return self.state / "evaluations" / key
+        return self.evaluations / key
 
     def file_lock(self, name: str) -> Path:
-        """A lock file; the folder it stands in is made."""
-        folder = self.state / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{name}.lock"
+        """A lock file; the folder that it is in is made."""
+        self.locks.mkdir(parents=True, exist_ok=True)
+        return self.locks / f"{name}.lock"
 
 
 def find_project(start: Path | None = None) -> Path:

@@ -1,11 +1,9 @@
-"""All models of a dataset on the same frozen test episodes, ranked by paired differences."""
+"""All models of a dataset on the same fixed test episodes, ranked by paired differences."""
 
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,12 +14,12 @@ from fewshot.errors import DataError, FewshotError
 from fewshot.evaluation.evaluate import evaluate, read_evaluation
 from fewshot.evaluation.stats import Score, score
 from fewshot.model import ModelDescription, describe_model, load_model
-from fewshot.project.paths import Home
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.schema import EvaluateSettings
 from fewshot.system.files import read_json, sha256_json
-from fewshot.tracking.store import connect, experiment_id, mlflow_errors
-from fewshot.tracking.versions import model_folder
+from fewshot.tracking.runs import Run
+from fewshot.tracking.store import Store
+from fewshot.tracking.versions import list_versions, model_folder
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +41,13 @@ class Entry:
     """Accuracy of the best minus its own, over the same episodes."""
 
 
-def find_models(home: Home) -> dict[str, Path]:
-    """Name -> folder of every registered version and every finished training, each set of weights once."""
+def find_models(store: Store, trainings: Path, project: Path) -> dict[str, Path]:
+    """Name -> folder of every registered version and every finished training, each set of weights once.
+
+    `trainings` holds a folder for each training; the name of one is its path below `project`.
+    """
     found: dict[str, tuple[str, Path]] = {}
-    for name, folder in (*_registered(home), *_saved(home)):
+    for name, folder in (*_registered(store), *_saved(trainings, project)):
         try:
             found.setdefault(describe_model(folder).weights_sha256, (name, folder))
         except (FewshotError, FileNotFoundError):
@@ -55,12 +56,17 @@ def find_models(home: Home) -> dict[str, Path]:
 
 
 def compare(
-    home: Home, models: dict[str, Path], dataset: Dataset, shapes: Sequence[EpisodeShape], episodes: int, device: str
+    evaluations: Path,
+    models: dict[str, Path],
+    dataset: Dataset,
+    shapes: Sequence[EpisodeShape],
+    episodes: int,
+    device: str,
 ) -> dict[str, list[Entry]]:
-    """For each task such as "5w1s" the entries, best first. What was measured before is read, not measured again.
+    """Rank the models on each task such as "5w1s", best first. What was measured before is read from `evaluations`.
 
-    Left out, with a warning, are models of another image size and those that saw a test class in training (as one of
-    another split may). Raises DataError when none is left.
+    Models of another image size are left out, with a warning, and so are those that saw a test class in training (as
+    one of another split scheme may). Raises DataError if none is left.
     """
     accuracies: dict[str, dict[str, tuple[str, Accuracies]]] = {}
     for name, folder in models.items():
@@ -71,7 +77,7 @@ def compare(
         options = EvaluateSettings(shapes=tuple(shapes), episodes=episodes)
         values = description.settings_values | {"device": device, "evaluate": options.model_dump(mode="json")}
         key = sha256_json([description.weights_sha256, dataset.digest, dataset.scheme.episodes_digest, values])
-        target = home.evaluation(f"leaderboard-{key[:32]}")
+        target = evaluations / f"leaderboard-{key[:32]}"
         file = target / f"{dataset.name}.json"
         done = (
             read_evaluation(file) if file.exists() else evaluate(load_model(folder, device), dataset, options, target)
@@ -87,21 +93,16 @@ def compare(
     return {task: rank(of_task) for task, of_task in accuracies.items()}
 
 
-def log_to_mlflow(home: Home, dataset: str, boards: dict[str, list[Entry]], charts: dict[str, bytes]) -> str:
-    """A run of the experiment "leaderboard" with each table as JSON and each chart as PNG; returns its id."""
-    client = connect(home)
-    with mlflow_errors(home):
-        experiment = experiment_id(client, home, "leaderboard")
-        run_id: str = client.create_run(experiment, run_name=dataset).info.run_id
-        for task, entries in boards.items():
-            client.log_dict(run_id, {"entries": [asdict(entry) for entry in entries]}, f"{task}.json")
-            client.log_metric(run_id, f"best/{task}", entries[0].score.accuracy)
-        with tempfile.TemporaryDirectory() as folder:
-            for task, chart in charts.items():
-                (Path(folder) / f"{task}.png").write_bytes(chart)
-            client.log_artifacts(run_id, folder)
-        client.set_terminated(run_id)
-    return run_id
+def log_to_mlflow(store: Store, dataset: str, boards: dict[str, list[Entry]], charts: dict[str, bytes]) -> str:
+    """Make a run of the experiment "leaderboard" with each table as JSON and each chart as PNG; returns its id."""
+    run = Run.start(store, "leaderboard", dataset)
+    for task, entries in boards.items():
+        run.log_json(f"{task}.json", {"entries": [asdict(entry) for entry in entries]})
+        run.log_metrics({f"best/{task}": entries[0].score.accuracy})
+    for task, chart in charts.items():
+        run.log_bytes(f"{task}.png", chart)
+    run.finish()
+    return run.id
 
 
 def rank(accuracies: dict[str, tuple[str, Accuracies]]) -> list[Entry]:
@@ -131,20 +132,16 @@ def _unfit(description: ModelDescription, dataset: Dataset) -> str:
     return f"it was trained on {len(seen)} of the test classes of {dataset.scheme.name}" if seen else ""
 
 
-def _registered(home: Home) -> Iterator[tuple[str, Path]]:
-    client = connect(home)
-    with mlflow_errors(home):
-        versions: list[Any] = list(client.search_model_versions())
-    for version in sorted(versions, key=lambda found: (found.name, int(found.version))):
-        uri = f"models:/{version.name}/{version.version}"
+def _registered(store: Store) -> Iterator[tuple[str, Path]]:
+    for version in list_versions(store):
         try:
-            yield uri, model_folder(home, uri)
+            yield version.uri, model_folder(store, version.uri)
         except FewshotError:
             continue  # not of this program, or its files are gone
 
 
-def _saved(home: Home) -> Iterator[tuple[str, Path]]:
-    for file in sorted((home.state / "training").glob("*/result.json")):
-        if (file.parent / "model" / "model.json").is_file() and read_json(file, "train again").get("weights_sha256"):
-            folder = file.parent / "model"
-            yield str(folder.relative_to(home.project) if folder.is_relative_to(home.project) else folder), folder
+def _saved(trainings: Path, project: Path) -> Iterator[tuple[str, Path]]:
+    for file in sorted(trainings.glob("*/result.json")):
+        folder = file.parent / "model"
+        if (folder / "model.json").is_file() and read_json(file, "train again").get("weights_sha256"):
+            yield str(folder.relative_to(project) if folder.is_relative_to(project) else folder), folder

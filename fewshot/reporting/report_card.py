@@ -4,38 +4,39 @@ from pathlib import Path
 
 from fewshot.data.dataset import open_dataset
 from fewshot.model import describe_model, load_model
-from fewshot.project.paths import Home
-from fewshot.promotion.champion import promotion_record_in
+from fewshot.promotion.champion import promotion_record
 from fewshot.reporting.measure import measure
 from fewshot.reporting.page import render
 from fewshot.system.files import write_bytes
-from fewshot.tracking.runs import training_curve
-from fewshot.tracking.store import connect, mlflow_errors
-from fewshot.tracking.versions import describe_version, model_folder
+from fewshot.tracking.runs import Run
+from fewshot.tracking.store import Store
+from fewshot.tracking.versions import find_version, model_folder
 
 
-def report_card(home: Home, reference: str, out: Path | None, episodes: int) -> Path:
-    """Make the card of the version behind `reference`; returns the file."""
-    version = describe_version(home, reference)
+def report_card(store: Store, data: Path, reports: Path, reference: str, out: Path | None, episodes: int) -> Path:
+    """Make the card of the version behind `reference`; returns the file, which is `out` or one in `reports`.
+
+    `data` is the folder of the prepared datasets. `episodes` is the number of test episodes of each shape.
+    """
+    version = find_version(store, reference)
+    run = Run(store, version.run_id)
     name = f"{version.model}-{version.number}"
-    folder = model_folder(home, f"models:/{version.model}/{version.number}")
+    folder = model_folder(store, version.uri)
     description = describe_model(folder)
-    settings, data = description.settings_values, description.data
-    dataset = open_dataset(home.data, data.dataset, data.split_scheme)
+    settings, trained_on = description.settings_values, description.data
+    dataset = open_dataset(data, trained_on.dataset, trained_on.split_scheme)
     model = load_model(folder, settings["device"])
     model.compute.prepare()
     measured = measure(model, dataset, episodes)
     page = render(
         f"{version.model} version {version.number}",
         measured,
-        training_curve(home, version.run_id),
+        run.training_curve(),
         version.links(),
         f"fewshot verify {version.model}/{version.number}",
-        promotion_record_in(version.tags),
+        promotion_record(version),
     )
-    file = out or home.state / "reports" / f"{name}.html"
+    file = out or reports / f"{name}.html"
     write_bytes(file, page.encode())
-    client = connect(home)
-    with mlflow_errors(home):
-        client.log_text(version.run_id, page, f"report/{name}.html")
+    run.log_text(f"report/{name}.html", page)
     return file

@@ -1,4 +1,4 @@
-"""The training curve on its way to MLflow."""
+"""Sends the training curve to MLflow, in batches."""
 
 import logging
 import time
@@ -6,30 +6,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from fewshot.errors import RegistryError
-from fewshot.project.paths import Home
-from fewshot.tracking.store import connect, mlflow_errors
+from fewshot.tracking.store import Store
 
 log = logging.getLogger(__name__)
 
 FLUSH_EVERY_S = 2.0
-"""Points of a curve are sent together: 100 single calls cost 0.8 s, one batch 0.02 s."""
+"""Points of a curve are sent together: 100 single calls take 0.8 s, one batch 0.02 s."""
 PAUSE_S = 60.0
-"""After MLflow did not answer: the training waits for each try, and is not to wait at every other step."""
+"""The pause after MLflow did not answer. The training waits during each attempt, so that attempts must be rare."""
 BATCH = 900
-"""Metrics in one call; MLflow takes 1,000."""
+"""Metrics in one call; MLflow takes up to 1,000."""
 
 
 class MetricWriter:
-    """Points of a training curve on their way to a run, sent in batches."""
+    """Writes the points of a training curve to a run, in batches."""
 
-    def __init__(self, home: Home, run_id: str) -> None:
-        self._home, self._run_id, self._client = home, run_id, connect(home)
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._run_id, self._client = run_id, store.client
         self._waiting: list[tuple[int, dict[str, float], int]] = []
         self._sent: set[int] = set()
         self._flushed = time.monotonic()
 
     def add(self, step: int, metrics: dict[str, float]) -> None:
-        """Take the point of a step. An MLflow that does not answer must not end a training: the point waits."""
+        """Add the point of a step. If MLflow does not answer, the point waits and the training goes on."""
         self._waiting.append((step, metrics, time.time_ns() // 1_000_000))
         if time.monotonic() - self._flushed < FLUSH_EVERY_S:
             return
@@ -41,7 +40,7 @@ class MetricWriter:
             self._flushed = time.monotonic() + PAUSE_S
 
     def complete(self, points: Sequence[dict[str, Any]]) -> None:
-        """Send what waits, and all `points` of a history that never came this way: those of an earlier process."""
+        """Send the waiting points, and those of `points`, a whole history, that an earlier process did not send."""
         known = self._sent | {step for step, _, _ in self._waiting}
         now = time.time_ns() // 1_000_000
         for point in points:
@@ -58,9 +57,8 @@ class MetricWriter:
             for step, values, when in self._waiting
             for name, value in values.items()
         ]
-        with mlflow_errors(self._home):
-            for first in range(0, len(metrics), BATCH):
-                self._client.log_batch(self._run_id, metrics=metrics[first : first + BATCH])
+        for first in range(0, len(metrics), BATCH):
+            self._client.log_batch(self._run_id, metrics=metrics[first : first + BATCH])
         self._sent |= {step for step, _, _ in self._waiting}
         self._waiting.clear()
 

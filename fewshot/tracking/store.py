@@ -1,137 +1,167 @@
-"""Reaching MLflow: one client on an upgraded database, and quick questions that need no MLflow at all."""
+"""The way to MLflow: one client on an upgraded database, the aliases and tags of its registry, its files."""
 
 import logging
-import re
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from fewshot.errors import RegistryError
 from fewshot.project.paths import Home
+from fewshot.tracking.client import Client, error_code, mlflow_errors
+from fewshot.tracking.database import query, sqlite_file
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-_WAIT_S = 300
+_WAIT_S = 300.0
 """How long to wait for another process that upgrades the database."""
-_NO_ANSWER = re.compile(r"API request to \S+ failed with (timeout )?exception")
 
 
-@contextmanager
-def mlflow_errors(home: Home) -> Iterator[None]:
-    """Turn MLflow's errors into a RegistryError that says where MLflow was looked for."""
-    from mlflow.exceptions import MlflowException
+class Store:
+    """MLflow's runs, model versions and files at one address. Open one for each command and pass it on.
 
-    try:
-        yield
-    except MlflowException as error:
-        raise RegistryError(f"MLflow at {home.tracking_uri}{_in_words(error)}") from error
-
-
-def connect(home: Home) -> "MlflowClient":
-    """A client on `home.tracking_uri`. The SQLite file is created and upgraded here, by one process at a time.
-
-    Three processes that met a new file at once were seen to die in its migration.
+    Opening costs nothing: MLflow is imported (3 s) when its client is first needed. What MLflow can't do or does not
+    hold raises RegistryError, in every method.
     """
-    import mlflow
 
-    home.mlflow.mkdir(parents=True, exist_ok=True)
-    # Else it writes each error with its traceback to the terminal, besides raising it.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    mlflow.set_tracking_uri(home.tracking_uri)
-    mlflow.set_registry_uri(home.tracking_uri)
-    with mlflow_errors(home), FileLock(home.file_lock("mlflow"), timeout=_WAIT_S):
-        client = mlflow.MlflowClient(home.tracking_uri, home.tracking_uri)
-        client.search_experiments(max_results=1)
-        client.search_registered_models(max_results=1)
-    return client
+    def __init__(self, uri: str, folder: Path, locks: Path) -> None:
+        """`folder` is for the database's files and artifacts, `locks` for the lock files."""
+        self.uri, self._folder, self._locks = uri, folder, locks
 
+    @classmethod
+    def open(cls, home: Home) -> "Store":
+        """The store of a project: at MLFLOW_TRACKING_URI, or in its state folder."""
+        return cls(home.tracking_uri, home.mlflow, home.locks)
 
-def experiment_id(client: "MlflowClient", home: Home, name: str) -> str:
-    """The experiment of this name, made if need be, with its artifacts below `home` when the store is a local file."""
-    with FileLock(home.file_lock("mlflow"), timeout=_WAIT_S):
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            place = (home.mlflow / "artifacts").as_uri() if _database(home) else None
-            # Else MLflow's page asks whether the experiment holds models or chats.
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            return str(client.create_experiment(name, artifact_location=place, tags=tags))
-    if found.lifecycle_stage != "active":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+    def lock(self, name: str, timeout_s: float = -1.0) -> FileLock:
+        """A lock between processes; the default is to wait for it without limit."""
+        self._locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._locks / f"{name}.lock", timeout=timeout_s)
 
+    @cached_property
+    def client(self) -> Client:
+        """MLflow's client, for the modules of this room. A new SQLite file is made here, by one process at a time.
 
-def run_exists(home: Home, run_id: str) -> bool:
-    """Whether a run is there and not deleted."""
-    rows = _quick(home, "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'", run_id)
-    if rows is not None:
-        return bool(rows)
-    from mlflow.exceptions import MlflowException
+        Three processes that met a new file at once were seen to die in its migration.
+        """
+        import mlflow
 
-    try:
-        return bool(connect(home).get_run(run_id).info.lifecycle_stage == "active")
-    except (MlflowException, RegistryError):
-        return False
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # Else it writes each error with its traceback to the terminal, besides raising it.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        with self.module_functions(), self.lock("mlflow", _WAIT_S):
+            client = Client(mlflow.MlflowClient(self.uri, self.uri), self.uri)
+            client.search_experiments(max_results=1)
+            client.search_registered_models(max_results=1)
+        return client
 
+    def connect(self) -> None:
+        """Reach MLflow now, which makes or upgrades the database, rather than at the first call that needs it."""
+        _ = self.client
 
-def aliases(home: Home, model: str, version: str) -> list[str] | None:
-    """The aliases of a model version; None if there is no such version."""
-    held = "SELECT current_stage FROM model_versions WHERE name = ? AND version = ?"
-    rows = _quick(home, held, model, version)
-    if rows is not None:
-        if not [stage for (stage,) in rows if stage != "Deleted_Internal"]:
+    @contextmanager
+    def module_functions(self) -> Iterator[None]:
+        """Let functions of the package `mlflow`, which know one address for the whole process, use this store."""
+        import mlflow
+
+        mlflow.set_tracking_uri(self.uri)
+        mlflow.set_registry_uri(self.uri)
+        with mlflow_errors(self.uri):
+            yield
+
+    # Questions that need no import of MLflow where its store is a local file.
+
+    def run_exists(self, run_id: str) -> bool:
+        """Whether a run is there and not deleted."""
+        rows = query(self.uri, "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'", run_id)
+        if rows is not None:
+            return bool(rows)
+        try:
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+        except RegistryError:
+            return False
+
+    def aliases(self, model: str, version: str) -> list[str] | None:
+        """The aliases of a model version; None if there is no such version."""
+        held = "SELECT current_stage FROM model_versions WHERE name = ? AND version = ?"
+        rows = query(self.uri, held, model, version)
+        if rows is not None:
+            if not [stage for (stage,) in rows if stage != "Deleted_Internal"]:
+                return None
+            named = "SELECT alias FROM registered_model_aliases WHERE name = ? AND version = ? ORDER BY alias"
+            return [alias for (alias,) in query(self.uri, named, model, version) or []]
+        try:
+            found = self.client.get_registered_model(model).aliases
+            self.client.get_model_version(model, version)
+        except RegistryError:
             return None
-        named = "SELECT alias FROM registered_model_aliases WHERE name = ? AND version = ? ORDER BY alias"
-        return [alias for (alias,) in _quick(home, named, model, version) or []]
-    from mlflow.exceptions import MlflowException
+        return sorted(alias for alias, number in found.items() if str(number) == version)
 
-    try:
-        found = connect(home).get_registered_model(model).aliases
-        connect(home).get_model_version(model, version)
-    except (MlflowException, RegistryError):
-        return None
-    return sorted(alias for alias, number in found.items() if str(number) == version)
+    def may_have_running_runs(self) -> bool:
+        """False only if it is certain that no run has the status RUNNING."""
+        running = "SELECT 1 FROM runs WHERE status = 'RUNNING' AND lifecycle_stage = 'active' LIMIT 1"
+        rows = query(self.uri, running)
+        return rows is None or bool(rows)
 
+    # Models of the registry, their aliases and tags.
 
-def may_have_running_runs(home: Home) -> bool:
-    """False only if it is sure that no run stands as RUNNING; spares the import of MLflow on most starts."""
-    rows = _quick(home, "SELECT 1 FROM runs WHERE status = 'RUNNING' AND lifecycle_stage = 'active' LIMIT 1")
-    return rows is None or bool(rows)
+    def version_with(self, model: str, alias: str) -> str:
+        """The version that bears an alias; empty if the alias is not there or its version was deleted.
 
+        Other errors are raised: a champion that can't be asked for is not one that does not exist.
+        """
+        try:
+            return str(self.client.get_model_version_by_alias(model, alias).version)
+        except RegistryError as error:
+            if error_code(error) in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return ""
+            raise
 
-def _in_words(error: Exception) -> str:
-    """What an error of MLflow's says, and what to do where that is known."""
-    if _NO_ANSWER.search(str(error)):
-        return (
-            " does not answer; start that server, or unset MLFLOW_TRACKING_URI, and run the same command again: "
-            "what is done already is kept"
-        )
-    # SQLAlchemy begins with a remark in brackets about itself, then says what is wrong.
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as")]
-    return f": {lines[0] if lines else repr(error)}"
+    def set_alias(self, model: str, alias: str, version: str) -> None:
+        """Give an alias to a version; whichever bore it before loses it."""
+        self.client.set_registered_model_alias(model, alias, version)
 
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Take an alias away from the version that bears it."""
+        self.client.delete_registered_model_alias(model, alias)
 
-def _database(home: Home) -> Path | None:
-    uri = home.tracking_uri
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+    def tag_version(self, model: str, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a version, one after the other in the given order."""
+        for name, value in tags.items():
+            self.client.set_model_version_tag(model, version, name, value)
 
+    def untag_version(self, model: str, version: str, name: str) -> None:
+        """Delete a tag of a version."""
+        self.client.delete_model_version_tag(model, version, name)
 
-def _quick(home: Home, query: str, *values: str) -> list[Any] | None:
-    """Rows straight from MLflow's SQLite file, read-only; None where that is not possible and MLflow must be asked.
+    def model_tags(self, model: str) -> dict[str, str]:
+        """The tags of a registered model, which are not those of its versions."""
+        return dict(self.client.get_registered_model(model).tags)
 
-    Importing MLflow costs 3 s, this 1 ms, and a second `fewshot run` needs nothing else of it.
-    """
-    database = _database(home)
-    if database is None:
-        return None
-    if not database.is_file():
-        return []
-    try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)) as connection:
-            return connection.execute(query, values).fetchall()
-    except sqlite3.Error:
-        return None
+    def tag_model(self, model: str, name: str, value: str) -> None:
+        """Set a tag of a registered model."""
+        self.client.set_registered_model_tag(model, name, value)
+
+    # Experiments and files.
+
+    def experiment_id(self, name: str) -> str:
+        """The experiment of this name, made if need be; a local store keeps the files of its runs in our folder."""
+        client = self.client
+        with self.lock("mlflow", _WAIT_S):
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                place = (self._folder / "artifacts").as_uri() if sqlite_file(self.uri) else None
+                # Else MLflow's page asks whether the experiment holds models or chats.
+                tags = {"mlflow.experimentKind": "custom_model_development"}
+                return str(client.create_experiment(name, artifact_location=place, tags=tags))
+        if found.lifecycle_stage != "active":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def download(self, uri: str) -> Path:
+        """The local path of a file or folder such as "runs:/ID/history.json" or "models:/NAME@champion"."""
+        self.connect()
+        import mlflow
+
+        with self.module_functions():
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))

@@ -21,7 +21,7 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
 
     The block is entered when both answer. Raises PipelineError if a port is taken or one does not start.
     """
-    from fewshot.tracking.store import connect
+    from fewshot.tracking.store import Store
 
     taken = (("MLflow", mlflow_port, "--mlflow-port"), ("Prefect", prefect_port, "--prefect-port"))
     api = api_address(prefect_port)
@@ -38,7 +38,7 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
     try:
         for name, port, option in taken:
             _check_free(name, port, option)
-        connect(home)  # a new database is made by one process
+        Store.open(home).connect()  # a new database is made by one process
         supervisor.start(
             Part("MLflow", [*python, *mlflow], home.mlflow / "server.log", f"http://{HOST}:{mlflow_port}/health")
         )

@@ -67,11 +67,12 @@ def free_crashed_runs(home: Home, api: str, remark: Callable[[str], None]) -> No
     """Mark flow runs and MLflow runs whose process was killed, so that nothing waits for them."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from fewshot.tracking import runs as tracking
-    from flows.crashed_runs import sweep
+    from fewshot.tracking.runs import mark_crashed_runs
+    from fewshot.tracking.store import Store
+    from flows.crashed_runs import mark_crashed_flow_runs
 
     with temporary_settings({PREFECT_API_URL: api}):
-        for dead in (*sweep(home), *tracking.sweep(home)):
+        for dead in (*mark_crashed_flow_runs(home), *mark_crashed_runs(Store.open(home))):
             remark(f"run {dead} was left behind by a process that was killed; it is marked so now")
 
 

@@ -93,6 +93,8 @@ def test_equal_values_of_a_pool_teach_as_in_max_pooling(training: bool, precisio
             result = network(images)
         direction = torch.linspace(-1, 1, result.numel()).reshape(result.shape)
         gradients.append(torch.autograd.grad((result.float() * direction).sum(), list(network.parameters())))
-    close = {"rtol": 1e-4, "atol": 1e-4} if precision == torch.float32 else {"rtol": 0.05, "atol": 0.1}
+    # Single numbers of bfloat16, sums that nearly cancel, differ by more from processor to processor.
+    most = 1e-4 if precision == torch.float32 else 0.05
     for mine, expected in zip(*gradients, strict=True):
-        torch.testing.assert_close(mine, expected, **close)
+        error = float((mine - expected).norm() / expected.norm())
+        assert error < most

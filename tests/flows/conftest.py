@@ -37,9 +37,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Place:
     with pytest.MonkeyPatch.context() as patch:
         _set_environment(home, patch)
         with ephemeral_prefect.prefect_api(home) as ready:
-            from fewshot.tracking.store import connect
+            from fewshot.tracking.store import Store
 
-            connect(home)
+            Store.open(home).connect()
             ready()
             url = os.environ.pop("PREFECT_API_URL")
     return url, home.mlflow / "mlflow.db"

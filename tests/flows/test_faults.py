@@ -17,7 +17,7 @@ from project_copy import TINY, command, ended, link, retrain
 from test_pipeline import runs, versions
 
 from fewshot.project.paths import Home
-from fewshot.tracking.store import aliases, connect
+from fewshot.tracking.store import Store
 from flows.dvc.commands import dvc_lock
 
 pytestmark = [
@@ -67,7 +67,7 @@ def cycles(home: Home, folder: Path, kills: int) -> dict[str, Any]:
             killed_or_not(home, moments.uniform(0.5, LONGEST_S))
         killed_or_not(home)
     assert "nothing to do" in killed_or_not(home)
-    client = connect(home)
+    client = Store.open(home).client
     found = sorted(client.search_model_versions("name = 'folder-protonet'"), key=lambda one: int(one.version))
     weights = {str(one.version): one.tags["fewshot.weights_sha256"] for one in found}
     named = client.get_registered_model("folder-protonet").aliases
@@ -115,7 +115,7 @@ def test_of_two_started_together_one_does_the_work_and_the_other_says_so(home: H
     assert sorted("already running: model glyphs-protonet" in text for text in texts) == [False, True]
     assert sorted("first: model glyphs-protonet version 1" in text for text in texts) == [False, True]
     [version] = versions(home)
-    assert aliases(home, MODEL, str(version.version)) == ["champion"]
+    assert Store.open(home).aliases(MODEL, str(version.version)) == ["champion"]
     [found] = runs(home)
     assert found.info.status == "FINISHED"
     assert list((home.state / "flow-runs").glob("*.json")) == []
@@ -124,7 +124,7 @@ def test_of_two_started_together_one_does_the_work_and_the_other_says_so(home: H
 @pytest.mark.slow
 def test_a_champion_that_was_deleted_is_said_so_and_replaced(home: Home) -> None:
     assert ended(retrain(home))[0] == 0
-    connect(home).delete_model_version(MODEL, "1")
+    Store.open(home).client.delete_model_version(MODEL, "1")
     # MLflow takes the aliases of a version away with it; other tools, and a restored database, do not.
     with closing(sqlite3.connect(home.mlflow / "mlflow.db")) as database, database:
         poisoned = [(alias, 1, MODEL) for alias in ("champion", "previous")]
@@ -147,6 +147,6 @@ def test_a_champion_that_was_deleted_is_said_so_and_replaced(home: Home) -> None
     assert status == 0, text
     assert "first: model glyphs-protonet version 2" in text
     [version] = versions(home)
-    assert aliases(home, MODEL, str(version.version)) == ["champion"]
+    assert Store.open(home).aliases(MODEL, str(version.version)) == ["champion"]
     status, text = ended(command(home, "rollback", MODEL))
     assert (status, text.count("has no version to go back to")) == (1, 1)

@@ -21,7 +21,7 @@ from fewshot.project.paths import Home
 from fewshot.promotion.champion import TESTS
 from fewshot.settings.presets import load_settings
 from fewshot.system.process_id import is_dead, this_process
-from fewshot.tracking.store import aliases, connect
+from fewshot.tracking.store import Store
 from fewshot.training.loop import train
 
 pytestmark = [
@@ -103,7 +103,7 @@ def test_a_full_disk_is_said_damages_nothing_and_the_same_command_goes_on_once_t
     undisturbed = train(load_settings(PRESET, [*TINY, *longer]), dataset, tmp_path / "undisturbed")
     [version] = versions(small)
     assert version.tags["fewshot.weights_sha256"] == undisturbed.weights_sha256
-    assert aliases(small, MODEL, str(version.version)) == ["champion"]
+    assert Store.open(small).aliases(MODEL, str(version.version)) == ["champion"]
     assert "RUNNING" not in {found.info.status for found in runs(small)}
 
 
@@ -122,7 +122,7 @@ def test_a_full_disk_of_the_trainings_alone_is_said_and_the_same_command_goes_on
         status, text = ended(run_tiny(home))
         assert status == 0, text
         [version] = versions(home)
-        assert aliases(home, MODEL, str(version.version)) == ["champion"]
+        assert Store.open(home).aliases(MODEL, str(version.version)) == ["champion"]
 
 
 @pytest.fixture(scope="session")
@@ -176,7 +176,7 @@ def test_a_clock_that_was_wrong_for_a_night_does_no_harm(home: Home, shim: Path)
     assert "1 tests were made in the last 365 days" in retrained(2, 0)
     assert "1 tests were made in the last 365 days" in retrained(3, -20 * 365 * DAY)
 
-    found = connect(home).get_registered_model(MODEL)
+    found = Store.open(home).client.get_registered_model(MODEL)
     [tested] = json.loads(found.tags[TESTS])
     assert datetime.fromisoformat(tested) > datetime.now(UTC) + timedelta(days=1.9)
     assert len(versions(home)) == 4

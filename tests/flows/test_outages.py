@@ -17,7 +17,7 @@ from test_pipeline import runs, versions
 
 from fewshot.project.paths import Home
 from fewshot.system.files import sha256_file
-from fewshot.tracking.store import aliases
+from fewshot.tracking.store import Store
 from flows.servers.ephemeral_prefect import answers, free_port
 
 pytestmark = [
@@ -105,7 +105,7 @@ def test_what_was_trained_without_mlflow_is_registered_once_it_is_back(home: Hom
     assert version.tags["fewshot.weights_sha256"] == kept[0]
     assert (sha256_file(weights(home)), weights(home).stat().st_mtime_ns) == kept, "it was not trained again"
     assert (weights(home).parents[1] / "result.json").read_bytes() == result
-    assert aliases(home, MODEL, str(version.version)) == ["champion"]
+    assert Store.open(home).aliases(MODEL, str(version.version)) == ["champion"]
     assert "RUNNING" not in {found.info.status for found in runs(home)}
 
 
@@ -127,7 +127,7 @@ def test_a_run_that_lost_prefect_is_marked_so_and_one_more_ends_alike(home: Home
     assert weights(home).stat().st_mtime_ns == trained, "it was not trained again"
     [version] = versions(home)
     assert version.tags["fewshot.weights_sha256"] == sha256_file(weights(home))
-    assert aliases(home, MODEL, str(version.version)) == ["champion"]
+    assert Store.open(home).aliases(MODEL, str(version.version)) == ["champion"]
     assert {found.info.status for found in runs(home)} <= {"FINISHED", "KILLED"}
     with closing(sqlite3.connect(home.prefect / "prefect.db")) as database:
         states = [state for (state,) in database.execute("SELECT state_type FROM flow_run")]

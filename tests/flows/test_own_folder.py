@@ -12,7 +12,7 @@ from test_verify import git, repository, say  # noqa: F401  # a fixture
 from fewshot.data.dataset import Dataset, open_dataset
 from fewshot.errors import DataError
 from fewshot.project.paths import Home
-from fewshot.tracking.store import connect
+from fewshot.tracking.store import Store
 from flows.dvc import commands as dvc
 
 pytestmark = [
@@ -84,7 +84,7 @@ def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: H
         retrain()
     bad.unlink()
     assert retrain()["outcome"] == "nothing to do"
-    assert len(connect(home).search_model_versions("name = 'folder-protonet'")) == 2
+    assert len(Store.open(home).client.search_model_versions("name = 'folder-protonet'")) == 2
 
     # The first version is made again from data that the folder no longer holds.
     status, text = say(home, "verify", "folder-protonet/1")

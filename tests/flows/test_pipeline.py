@@ -15,7 +15,7 @@ from project_copy import TINY, run_tiny, wait_for
 from fewshot.errors import UsageError
 from fewshot.project.paths import Home
 from fewshot.project.tool_environment import environment
-from fewshot.tracking.store import connect
+from fewshot.tracking.store import Store
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -40,12 +40,12 @@ def ran(summary: dict[str, Any]) -> list[str]:
 
 
 def runs(home: Home) -> list[Any]:
-    client = connect(home)
+    client = Store.open(home).client
     return list(client.search_runs([found.experiment_id for found in client.search_experiments()]))
 
 
 def versions(home: Home) -> list[Any]:
-    return list(connect(home).search_model_versions("name = 'glyphs-protonet'"))
+    return list(Store.open(home).client.search_model_versions("name = 'glyphs-protonet'"))
 
 
 class Lived(NamedTuple):
@@ -89,7 +89,7 @@ def test_another_evaluation_runs_evaluate_and_register_only(lived: Lived) -> Non
 
 
 def test_a_run_is_complete_whether_or_not_its_training_was_cached(lived: Lived) -> None:
-    client = connect(lived.home)
+    client = Store.open(lived.home).client
     for summary, episodes in ((lived.first, "4"), (lived.other, "5")):
         found = client.get_run(summary["run_id"])
         assert (found.info.status, found.info.run_name) == ("FINISHED", "glyphs-protonet-5w1s")
@@ -108,7 +108,7 @@ def test_a_run_is_complete_whether_or_not_its_training_was_cached(lived: Lived) 
 
 
 def test_a_version_can_be_traced_to_its_origin(lived: Lived) -> None:
-    version = connect(lived.home).get_model_version_by_alias("glyphs-protonet", "champion")
+    version = Store.open(lived.home).client.get_model_version_by_alias("glyphs-protonet", "champion")
     assert version.run_id == lived.first["run_id"]
     for digest in ("weights_sha256", "data_digest", "code_key"):
         assert len(version.tags[f"fewshot.{digest}"]) == 64
@@ -169,7 +169,7 @@ def test_a_deleted_mlflow_database_is_filled_again_without_training(lived: Lived
         (healed,) = runs(moved)
         assert healed.info.run_id != first["run_id"]
         assert healed.data.metrics["test/glyphs/5w1s/accuracy"] == first["results"]["glyphs/5w1s"]["accuracy"]
-        curve = connect(moved).get_metric_history(healed.info.run_id, "train/loss")
+        curve = Store.open(moved).client.get_metric_history(healed.info.run_id, "train/loss")
         assert [point.step for point in curve] == [2, 4]
         assert len(versions(moved)) == 1
 

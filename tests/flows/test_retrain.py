@@ -15,7 +15,7 @@ from test_pipeline import versions
 
 from fewshot.errors import TrainingError
 from fewshot.project.paths import Home
-from fewshot.tracking.store import aliases, connect
+from fewshot.tracking.store import Store
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -73,7 +73,7 @@ def test_a_retraining_promotes_keeps_or_finds_nothing_to_do_and_tells_it(
     assert (other["version"], other["against"]) == ("2", "1")
     assert other["verdict"]["level"] == pytest.approx(0.05 / 365)
     champion = "2" if other["outcome"] == "promoted" else "1"
-    assert "champion" in (aliases(home, "glyphs-protonet", champion) or [])
+    assert "champion" in (Store.open(home).aliases("glyphs-protonet", champion) or [])
     assert retrain(hook, "seed=1")["outcome"] == "nothing to do"
     assert len(versions(home)) == 2
 
@@ -123,7 +123,7 @@ def test_the_commands_tell_the_story_of_a_model(home: Home) -> None:
     assert "there is no champion to compare with" in page
     assert "Accuracy over training steps" in page
     [found] = versions(home)
-    assert [item.path for item in connect(home).list_artifacts(found.run_id, "report")] == [
+    assert [item.path for item in Store.open(home).client.list_artifacts(found.run_id, "report")] == [
         "report/glyphs-protonet-1.html"
     ]
     status, text = say("rollback", "glyphs-protonet")

@@ -14,7 +14,7 @@ from project_copy import TINY, command, run_tiny, wait_for
 
 from fewshot.project.paths import Home
 from fewshot.project.tool_environment import environment
-from fewshot.tracking.store import aliases
+from fewshot.tracking.store import Store
 from flows.servers.ephemeral_prefect import answers, free_port, stop
 from flows.summary import in_words, percent
 
@@ -88,8 +88,8 @@ def test_up_retrains_on_its_schedule_and_starts_again_what_dies(own_home: Home) 
         assert "broken" not in text
         assert "* * * * *" in text
         # The first minute's run makes the first version.
-        wait_for(lambda: aliases(own_home, "glyphs-protonet", "1"), up, limit_s=300)
-        assert aliases(own_home, "glyphs-protonet", "1") == ["champion"]
+        wait_for(lambda: Store.open(own_home).aliases("glyphs-protonet", "1"), up, limit_s=300)
+        assert Store.open(own_home).aliases("glyphs-protonet", "1") == ["champion"]
 
         children = psutil.Process(up.pid).children(recursive=True)
         [worker] = [child for child in children if "worker" in child.cmdline() and child.ppid() == up.pid]

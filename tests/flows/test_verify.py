@@ -6,7 +6,7 @@ import pytest
 from project_copy import command, run_tiny
 
 from fewshot.project.paths import Home
-from fewshot.tracking.store import connect
+from fewshot.tracking.store import Store
 from fewshot.tracking.versions import model_folder
 
 pytestmark = [
@@ -77,8 +77,7 @@ def test_a_version_is_rebuilt_to_the_bit_and_whatever_is_not_the_same_is_named(r
     # Another lock, and weights that somebody changed.
     lock = home.project / "requirements.lock"
     lock.write_text(lock.read_text() + "\n# changed\n")
-    connect(home)
-    weights = model_folder(home, "models:/glyphs-protonet/1") / "weights.safetensors"
+    weights = model_folder(Store.open(home), "models:/glyphs-protonet/1") / "weights.safetensors"
     changed = bytearray(weights.read_bytes())
     changed[-1] ^= 1
     weights.write_bytes(bytes(changed))
@@ -88,7 +87,7 @@ def test_a_version_is_rebuilt_to_the_bit_and_whatever_is_not_the_same_is_named(r
     assert "lock           requirements.lock is" in text
     assert "data           glyphs" in text
 
-    connect(home).set_model_version_tag("glyphs-protonet", "2", "fewshot.git_commit", "0" * 40)
+    Store.open(home).client.set_model_version_tag("glyphs-protonet", "2", "fewshot.git_commit", "0" * 40)
     status, text = say(home, "verify", "glyphs-protonet/2")
     assert status == 1
     assert f"the commit {'0' * 40} of glyphs-protonet/2 can't be checked out" in text

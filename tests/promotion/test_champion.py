@@ -16,12 +16,13 @@ from fewshot.evaluation.stats import Score
 from fewshot.model import ModelDescription, describe_model, save_model
 from fewshot.project.lineage import Lineage
 from fewshot.project.paths import Home
-from fewshot.promotion.champion import DECISION, TESTS, VERDICT, PromotionRecord, decide_promotion, history, rollback
+from fewshot.promotion.champion import TESTS, PromotionRecord, decide_promotion, history, rollback
 from fewshot.promotion.gate_episodes import gate_episodes
 from fewshot.settings.schema import Settings, settings_from
-from fewshot.tracking import runs as tracking
-from fewshot.tracking.store import aliases, connect
-from fewshot.tracking.versions import register
+from fewshot.tracking.registration import register
+from fewshot.tracking.runs import Run
+from fewshot.tracking.store import Store
+from fewshot.tracking.versions import DECISION, VERDICT, find_version
 from fewshot.training.loop import train
 
 pytestmark = [
@@ -41,11 +42,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """The records of a model that learned, and of two that see no difference between images."""
+def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
+    """A model that learned, and two that see no difference between images: their folders and weights digests."""
     folder = tmp_path_factory.mktemp("trained")
     result = train(settings_from(TOY | {"train": TOY["train"] | {"learning_rate": 5e-3}}), dataset, folder / "good")  # type: ignore[operator]
-    records = {"good": {"model": str(result.model), "weights_sha256": result.weights_sha256}}
+    models = {"good": (result.model, result.weights_sha256)}
     description = describe_model(result.model)
     for number, name in enumerate(("bad", "as bad")):
         weights = load_file(result.model / "weights.safetensors")
@@ -53,40 +54,39 @@ def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[
         weights["backbone.norms.3.bias"] *= 0
         weights["backbone.norms.0.bias"] += number
         place = folder / name
-        digest = save_model(place, weights, description.settings, (1, 16, 16), description.data)
-        records[name] = {"model": str(place), "weights_sha256": digest}
-    return records
+        models[name] = place, save_model(place, weights, description.settings, (1, 16, 16), description.data)
+    return models
 
 
 @pytest.fixture
-def models(request: pytest.FixtureRequest, home: Home, trained: dict[str, dict[str, str]]) -> "Models":
-    return Models(home, request.node.name[:60], trained)
+def models(request: pytest.FixtureRequest, home: Home, trained: dict[str, tuple[Path, str]]) -> "Models":
+    return Models(Store.open(home), request.node.name[:60], trained)
 
 
 class Models:
     """The versions of one registered model."""
 
-    def __init__(self, home: Home, name: str, trained: dict[str, dict[str, str]]) -> None:
-        self.home, self.name, self.trained = home, name, trained
+    def __init__(self, store: Store, name: str, trained: dict[str, tuple[Path, str]]) -> None:
+        self.store, self.name, self.trained = store, name, trained
         self.settings: Settings = settings_from({**TOY, "gate": GATE, "register": {"model": name}})
 
     def add(self, which: str) -> str:
         """Register a trained model as one more version."""
         evaluation = {
-            "run_id": tracking.open_run(self.home, self.settings, ORIGIN),
+            "run_id": Run.open(self.store, self.settings, ORIGIN).id,
             "results": {"glyphs/3w1s": asdict(Score(0.5, 0.01, 40))},
         }
-        return str(register(self.home, self.settings, self.trained[which], evaluation, ORIGIN)["version"])
+        return str(register(self.store, self.settings, *self.trained[which], evaluation, ORIGIN)["version"])
 
     def decide_promotion(self, version: str, dataset: Dataset) -> PromotionRecord:
-        return decide_promotion(self.home, self.settings, self.name, version, dataset)[0]
+        return decide_promotion(self.store, self.settings, self.name, version, dataset)[0]
 
     def aliases(self, version: str) -> list[str] | None:
-        return aliases(self.home, self.name, version)
+        return self.store.aliases(self.name, version)
 
 
 def spent(models: Models) -> list[str]:
-    return list(json.loads(connect(models.home).get_registered_model(models.name).tags[TESTS]))
+    return list(json.loads(models.store.model_tags(models.name)[TESTS]))
 
 
 def test_only_the_better_model_is_promoted_and_it_is_written_down_why(models: Models, dataset: Dataset) -> None:
@@ -108,7 +108,7 @@ def test_only_the_better_model_is_promoted_and_it_is_written_down_why(models: Mo
     assert models.aliases(second) == ["champion"]
     assert models.aliases(third) == ["challenger"]
 
-    found = connect(models.home).get_model_version(models.name, second)
+    found = find_version(models.store, f"{models.name}/{second}")
     assert found.tags[DECISION] == "promoted"
     assert json.loads(found.tags[VERDICT])["against"] == first
     logged = Path(mlflow.artifacts.download_artifacts(run_id=found.run_id, artifact_path="verdict"))
@@ -116,7 +116,7 @@ def test_only_the_better_model_is_promoted_and_it_is_written_down_why(models: Mo
     [text] = [file.read_text(encoding="utf-8") for file in logged.glob("*.md")]
     assert f"| difference | {100 * record.verdict['difference']['accuracy']:.2f} ±" in text
 
-    told = history(models.home, models.name)
+    told = history(models.store, models.name)
     assert [(version, of.decision if of else "", named) for version, of, named, _ in told] == [
         (first, "first", ["previous"]), (second, "promoted", ["champion"]), (third, "kept", ["challenger"]),
     ]  # fmt: skip
@@ -125,12 +125,12 @@ def test_only_the_better_model_is_promoted_and_it_is_written_down_why(models: Mo
 def test_a_version_is_judged_once_and_each_test_is_paid_for(models: Models, dataset: Dataset) -> None:
     champion, challenger = models.add("good"), models.add("bad")
     models.decide_promotion(champion, dataset)
-    record, is_new = decide_promotion(models.home, models.settings, models.name, challenger, dataset)
+    record, is_new = decide_promotion(models.store, models.settings, models.name, challenger, dataset)
     assert is_new
-    assert decide_promotion(models.home, models.settings, models.name, challenger, dataset) == (record, False)
+    assert decide_promotion(models.store, models.settings, models.name, challenger, dataset) == (record, False)
     # Other settings of the gate are another question; here the year's only test is spent.
     models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 1}})
-    other, is_new = decide_promotion(models.home, models.settings, models.name, challenger, dataset)
+    other, is_new = decide_promotion(models.store, models.settings, models.name, challenger, dataset)
     assert is_new
     assert other.verdict is not None
     assert other.verdict["level"] == 0
@@ -143,11 +143,11 @@ def test_a_version_is_judged_once_and_each_test_is_paid_for(models: Models, data
     assert len(spent(models)) == 2
     # Nor by a clock that is years ahead for a night: what is old by its word is remembered.
     old = ["2001-01-01T00:00:00+00:00", *spent(models)]
-    connect(models.home).set_registered_model_tag(models.name, TESTS, json.dumps(old))
+    models.store.tag_model(models.name, TESTS, json.dumps(old))
     models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 3}})
     models.decide_promotion(challenger, dataset)
     assert spent(models)[:-1] == old
-    connect(models.home).delete_model_version(models.name, challenger)
+    models.store.client.delete_model_version(models.name, challenger)
     assert models.decide_promotion(models.add("as bad"), dataset).verdict["level"] == 0  # type: ignore[index]
 
 
@@ -181,23 +181,23 @@ def test_rollback_goes_back_and_forth_and_is_not_undone_by_the_gate(models: Mode
     first, second = models.add("bad"), models.add("good")
     models.decide_promotion(first, dataset)
     with pytest.raises(RegistryError, match="no version to go back to"):
-        rollback(models.home, models.name)
+        rollback(models.store, models.name)
     models.decide_promotion(second, dataset)
-    assert rollback(models.home, models.name) == (second, first)
+    assert rollback(models.store, models.name) == (second, first)
     assert models.aliases(first) == ["champion"]
     record = models.decide_promotion(second, dataset)
     assert record.decision == "kept"
     assert "rolled back" in record.reason
     assert models.aliases(first) == ["champion"]
-    assert [when != "" for *_, when in history(models.home, models.name)] == [False, True]
-    assert rollback(models.home, models.name) == (first, second)
+    assert [when != "" for *_, when in history(models.store, models.name)] == [False, True]
+    assert rollback(models.store, models.name) == (first, second)
     assert models.aliases(second) == ["champion"]
 
 
 def test_a_champion_whose_version_was_deleted_is_replaced(models: Models, dataset: Dataset) -> None:
     first, second = models.add("good"), models.add("bad")
     models.decide_promotion(first, dataset)
-    connect(models.home).delete_model_version(models.name, first)
+    models.store.client.delete_model_version(models.name, first)
     assert models.decide_promotion(second, dataset).decision == "first"
     assert models.aliases(second) == ["champion"]
 
@@ -208,7 +208,7 @@ def test_the_previous_one_replaces_a_deleted_champion(models: Models, dataset: D
     models.decide_promotion(first, dataset)
     models.decide_promotion(second, dataset)
     third = models.add("as bad") if registered == "before" else ""
-    connect(models.home).delete_model_version(models.name, second)
+    models.store.client.delete_model_version(models.name, second)
     third = third or models.add("as bad")
     # Not the first one that comes along, although no champion is there: it is tested against the one before.
     record = models.decide_promotion(third, dataset)
@@ -223,19 +223,21 @@ def test_a_version_that_was_rolled_back_does_not_take_the_place_of_a_deleted_cha
     first, second = models.add("bad"), models.add("good")
     models.decide_promotion(first, dataset)
     models.decide_promotion(second, dataset)
-    rollback(models.home, models.name)
-    connect(models.home).delete_model_version(models.name, first)
+    rollback(models.store, models.name)
+    models.store.client.delete_model_version(models.name, first)
     assert models.decide_promotion(models.add("as bad"), dataset).decision == "first"
     assert models.aliases(second) == ["previous"]
 
 
 def test_history_of_an_unknown_model_is_an_error(home: Home) -> None:
     with pytest.raises(RegistryError, match="there is no version of a model nobody"):
-        history(home, "nobody")
+        history(Store.open(home), "nobody")
 
 
-def test_classes_that_a_model_was_trained_on_are_left_out(dataset: Dataset, trained: dict[str, dict[str, str]]) -> None:
-    description, shape = describe_model(Path(trained["good"]["model"])), SHAPES[0]
+def test_classes_that_a_model_was_trained_on_are_left_out(
+    dataset: Dataset, trained: dict[str, tuple[Path, str]]
+) -> None:
+    description, shape = describe_model(trained["good"][0]), SHAPES[0]
     drawn, left_out = gate_episodes(dataset, [description], shape, 40)
     assert left_out == ()
     assert (drawn.rows == dataset.fixed_episodes("gate", shape, 40).rows).all()

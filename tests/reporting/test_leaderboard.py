@@ -12,7 +12,7 @@ from fewshot.errors import DataError
 from fewshot.project.paths import Home
 from fewshot.reporting.leaderboard import compare, find_models, log_to_mlflow, rank
 from fewshot.settings.schema import settings_from
-from fewshot.tracking.store import connect
+from fewshot.tracking.store import Store
 from fewshot.training.loop import train
 
 pytestmark = [
@@ -53,16 +53,16 @@ def test_all_trainings_of_a_home_are_ranked_and_logged(home: Home, dataset: Data
         train(settings, dataset, home.training(f"t{number}"))
     train(learned, dataset, home.training("t2"))  # the same weights once more
     (home.training("unfinished") / "model").mkdir(parents=True)
-    models = find_models(home)
+    models = find_models(Store.open(home), home.trainings, home.project)
     assert [Path(name).parent.name for name in models] == ["t0", "t1"]
-    boards = compare(home, models, dataset, SHAPES[:1], 40, "cpu")
+    boards = compare(home.evaluations, models, dataset, SHAPES[:1], 40, "cpu")
     [task] = boards
     assert task == SHAPES[0].task
     assert [Path(entry.name).parent.name for entry in boards[task]] == ["t0", "t1"]
     assert boards[task][0].behind.accuracy == 0
-    assert compare(home, models, dataset, SHAPES[:1], 40, "cpu") == boards  # read, not measured again
-    run_id = log_to_mlflow(home, "glyphs", boards, {task: b"png"})
-    client = connect(home)
+    assert compare(home.evaluations, models, dataset, SHAPES[:1], 40, "cpu") == boards  # read, not measured again
+    run_id = log_to_mlflow(Store.open(home), "glyphs", boards, {task: b"png"})
+    client = Store.open(home).client
     assert {file.path for file in client.list_artifacts(run_id)} == {f"{task}.json", f"{task}.png"}
     assert client.get_run(run_id).data.metrics[f"best/{task}"] == boards[task][0].score.accuracy
 
@@ -70,7 +70,9 @@ def test_all_trainings_of_a_home_are_ranked_and_logged(home: Home, dataset: Data
 def test_models_of_other_images_are_left_out(home: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = toy_dataset(tmp_path, size=20)
     with pytest.raises(DataError, match="no model that can be tested on glyphs"):
-        compare(home, find_models(home), other, SHAPES[:1], 40, "cpu")
+        compare(
+            home.evaluations, find_models(Store.open(home), home.trainings, home.project), other, SHAPES[:1], 40, "cpu"
+        )
     assert "(1, 16, 16), those of glyphs are (1, 20, 20)" in caplog.text
 
 
@@ -81,5 +83,12 @@ def test_a_model_that_was_trained_on_test_classes_is_left_out(
     parts = {**dataset.scheme.splits, "train": dataset.scheme.splits["test"], "test": dataset.scheme.splits["train"]}
     swapped = replace(dataset, scheme=replace(dataset.scheme, splits=parts))
     with pytest.raises(DataError, match="no model that can be tested"):
-        compare(home, find_models(home), swapped, SHAPES[:1], 40, "cpu")
+        compare(
+            home.evaluations,
+            find_models(Store.open(home), home.trainings, home.project),
+            swapped,
+            SHAPES[:1],
+            40,
+            "cpu",
+        )
     assert "it was trained on 12 of the test classes of scripts" in caplog.text

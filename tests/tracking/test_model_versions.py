@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 
 from fewshot.classifier import FewShotClassifier
-from fewshot.errors import RegistryError
+from fewshot.errors import DamagedFileError, RegistryError
 from fewshot.evaluation.stats import Score
 from fewshot.methods.build import build_method
+from fewshot.migrations import FORMAT, FORMAT_TAG
 from fewshot.model import TrainingData, save_model
 from fewshot.project.fingerprints import SOURCES
 from fewshot.project.lineage import Lineage
@@ -25,9 +26,12 @@ from fewshot.project.tool_environment import environment
 from fewshot.settings.presets import load_settings
 from fewshot.settings.schema import Settings
 from fewshot.system.process_id import this_process
-from fewshot.tracking import runs as tracking
-from fewshot.tracking.store import aliases, connect, run_exists
-from fewshot.tracking.versions import is_registered, model_folder, register, version_with
+from fewshot.tracking.client import Client
+from fewshot.tracking.registration import register
+from fewshot.tracking.runs import OWNER, Run, mark_crashed_runs
+from fewshot.tracking.store import Store
+from fewshot.tracking.versions import SETTINGS as SETTINGS_TAG
+from fewshot.tracking.versions import VERDICT, Version, find_version, list_versions, model_folder
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -40,44 +44,75 @@ ORIGIN = Lineage("d" * 64, "c" * 64, "none", "none", False, "none")
 SETTINGS = load_settings(overrides=["backbone.channels=4"])
 
 
-def model_in(home: Home, name: str, seed: int, settings: Settings = SETTINGS) -> dict[str, str]:
-    """The record of a training that never was: random weights."""
+@pytest.fixture
+def store(home: Home) -> Store:
+    return Store.open(home)
+
+
+def model_in(home: Home, name: str, seed: int, settings: Settings = SETTINGS) -> tuple[Path, str]:
+    """A model with random weights: its folder and their digest."""
     method = build_method(settings.model_copy(update={"seed": seed}), (1, 28, 28))
     folder = home.state / name
     data = TrainingData("glyphs", "scripts", "d" * 64, ())
-    return {"model": name, "weights_sha256": save_model(folder, method.state_dict(), settings, (1, 28, 28), data)}
+    return folder, save_model(folder, method.state_dict(), settings, (1, 28, 28), data)
 
 
-def evaluation_in(home: Home, settings: Settings = SETTINGS) -> dict[str, object]:
+def evaluation_in(store: Store, settings: Settings = SETTINGS) -> dict[str, object]:
     return {
-        "run_id": tracking.open_run(home, settings, ORIGIN),
+        "run_id": Run.open(store, settings, ORIGIN).id,
         "results": {"glyphs/5w1s": asdict(Score(0.75, 0.0125, 600))},
     }
 
 
-def test_versions_are_made_once_with_alias_and_origin(home: Home) -> None:
-    training, evaluation = model_in(home, "first", 0), evaluation_in(home)
-    made = register(home, SETTINGS, training, evaluation, ORIGIN)
+def test_versions_are_made_once_with_alias_and_origin(home: Home, store: Store) -> None:
+    model, evaluation = model_in(home, "first", 0), evaluation_in(store)
+    made = register(store, SETTINGS, *model, evaluation, ORIGIN)
     assert made == {"model": "glyphs-protonet", "version": "1", "run_id": evaluation["run_id"]}
-    assert aliases(home, "glyphs-protonet", "1") == ["champion"]
-    assert register(home, SETTINGS, training, evaluation_in(home), ORIGIN) == made, "the same weights and results"
+    assert store.aliases("glyphs-protonet", "1") == ["champion"]
+    assert register(store, SETTINGS, *model, evaluation_in(store), ORIGIN) == made, "the same weights and results"
 
-    second = register(home, SETTINGS, model_in(home, "second", 1), evaluation_in(home), ORIGIN)
+    second = register(store, SETTINGS, *model_in(home, "second", 1), evaluation_in(store), ORIGIN)
     assert second["version"] == "2"
-    assert aliases(home, "glyphs-protonet", "2") == ["challenger"]
-    assert is_registered(home, second)
-    assert not is_registered(home, {"model": "glyphs-protonet", "version": "3"})
+    assert store.aliases("glyphs-protonet", "2") == ["challenger"]
+    assert store.aliases("glyphs-protonet", "3") is None
 
-    tags = connect(home).get_model_version("glyphs-protonet", "1").tags
-    assert tags["test/glyphs/5w1s"] == "0.7500 ± 0.0125 (600 episodes)"
-    assert tags["fewshot.weights_sha256"] == training["weights_sha256"]
-    assert tags["fewshot.data_digest"] == ORIGIN.data_digest
+    version = find_version(store, "glyphs-protonet")
+    assert version.number == "1"
+    assert version.tags["test/glyphs/5w1s"] == "0.7500 ± 0.0125 (600 episodes)"
+    assert version.tags["fewshot.weights_sha256"] == model[1]
+    assert version.tags["fewshot.data_digest"] == ORIGIN.data_digest
+    assert version.settings() == SETTINGS.plain()
+    assert [(one.number, one.aliases) for one in list_versions(store)] == [("1", ("champion",)), ("2", ("challenger",))]
 
 
-def test_a_registered_model_loads_elsewhere_without_pickle_and_predicts(home: Home, tmp_path: Path) -> None:
+def test_runs_and_versions_have_a_format_number(store: Store) -> None:
+    version = find_version(store, "glyphs-protonet/1")
+    assert version.format == FORMAT
+    assert store.client.get_run(version.run_id).data.tags[FORMAT_TAG] == str(FORMAT)
+    assert store.client.get_run(Run.start(store, "any", "any").id).data.tags[FORMAT_TAG] == str(FORMAT)
+
+
+def test_tags_of_an_earlier_format_are_read_with_the_present_names() -> None:
+    record = {"decision": "kept", "verdict": {"difference": {"accuracy": 0.1, "interval": 0.2}}}
+    settings = {"data": {"dataset": "glyphs", "split": "scripts"}}
+    tags = {VERDICT: json.dumps(record), SETTINGS_TAG: json.dumps(settings)}
+    version = Version("m", "1", "run", tags, ())
+    assert version.settings() == {"data": {"dataset": "glyphs", "split_scheme": "scripts"}}
+    assert version.promotion_record() == {
+        "decision": "kept",
+        "verdict": {"difference": {"accuracy": 0.1, "ci95": 0.2}},
+    }
+    later = replace(version, tags={**tags, FORMAT_TAG: str(FORMAT + 1)})
+    with pytest.raises(DamagedFileError, match=r"models:/m/1 has format '3'; .* install a newer fewshot"):
+        later.promotion_record()
+
+
+def test_a_registered_model_loads_elsewhere_without_pickle_and_predicts(
+    home: Home, store: Store, tmp_path: Path
+) -> None:
     settings = load_settings(overrides=["backbone.channels=4", "register.model=elsewhere"])
-    register(home, settings, model_in(home, "third", 2, settings), evaluation_in(home, settings), ORIGIN)
-    folder = model_folder(home, "models:/elsewhere@champion")
+    register(store, settings, *model_in(home, "third", 2, settings), evaluation_in(store, settings), ORIGIN)
+    folder = model_folder(store, "models:/elsewhere@champion")
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 1, 28, 28), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
@@ -113,31 +148,31 @@ def test_no_file_of_a_registered_model_is_a_pickle(home: Home) -> None:
     assert not kinds & {".pkl", ".pickle", ".pt", ".pth", ".bin"}
 
 
-def test_a_curve_is_sent_whole_and_each_point_once(home: Home) -> None:
-    run_id = tracking.open_run(home, SETTINGS, ORIGIN)
-    with tracking.working(home, run_id) as curve:
+def test_a_curve_is_sent_whole_and_each_point_once(store: Store) -> None:
+    run = Run.open(store, SETTINGS, ORIGIN)
+    with run.working() as curve:
         curve.add(2, {"loss": 1.0, "val_accuracy": 0.5})
         curve.complete([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0, "val_accuracy": 0.5}])
         curve.complete([{"step": 1, "loss": 2.0}])
-    client = connect(home)
-    sent = [(point.step, point.value) for point in client.get_metric_history(run_id, "train/loss")]
+    client = store.client
+    sent = [(point.step, point.value) for point in client.get_metric_history(run.id, "train/loss")]
     assert sorted(sent) == [(1, 2.0), (2, 1.0)]
-    assert client.get_run(run_id).data.metrics["validation/accuracy"] == 0.5
-    assert client.get_run(run_id).info.status == "FINISHED"
+    assert client.get_run(run.id).data.metrics["validation/accuracy"] == 0.5
+    assert client.get_run(run.id).info.status == "FINISHED"
 
 
-def test_a_run_says_how_it_ended(home: Home) -> None:
-    run_id = tracking.open_run(home, SETTINGS, ORIGIN)
-    with pytest.raises(ValueError, match="no"), tracking.working(home, run_id):
+def test_a_run_says_how_it_ended(store: Store) -> None:
+    run = Run.open(store, SETTINGS, ORIGIN)
+    with pytest.raises(ValueError, match="no"), run.working():
         raise ValueError("no")
-    assert connect(home).get_run(run_id).info.status == "FAILED"
-    with pytest.raises(KeyboardInterrupt), tracking.working(home, run_id):
+    assert store.client.get_run(run.id).info.status == "FAILED"
+    with pytest.raises(KeyboardInterrupt), run.working():
         raise KeyboardInterrupt
-    assert connect(home).get_run(run_id).info.status == "KILLED"
+    assert store.client.get_run(run.id).info.status == "KILLED"
 
 
-def test_only_runs_of_dead_processes_of_this_machine_are_swept(home: Home) -> None:
-    client, host = connect(home), socket.gethostname()
+def test_only_runs_of_dead_processes_of_this_machine_are_marked(store: Store) -> None:
+    client, host = store.client, socket.gethostname()
     owners = {
         "mine": this_process(),
         "elsewhere": f"not-{host}/1/1",
@@ -147,44 +182,59 @@ def test_only_runs_of_dead_processes_of_this_machine_are_swept(home: Home) -> No
     }
     made = {}
     for name, owner in owners.items():
-        made[name] = tracking.open_run(home, SETTINGS, ORIGIN)
-        client.set_tag(made[name], tracking.OWNER, owner)
-    assert set(tracking.sweep(home)) == {made["reused number"], made["free number"]}
+        made[name] = Run.open(store, SETTINGS, ORIGIN).id
+        client.set_tag(made[name], OWNER, owner)
+    assert set(mark_crashed_runs(store)) == {made["reused number"], made["free number"]}
     assert client.get_run(made["mine"]).info.status == "RUNNING"
     for run_id in made.values():
         client.set_terminated(run_id)
-    assert tracking.sweep(home) == []
+    assert mark_crashed_runs(store) == []
 
 
-def test_a_champion_that_cannot_be_asked_for_is_not_one_that_does_not_exist() -> None:
-    class Client:
+def test_a_champion_that_cannot_be_asked_for_is_not_one_that_does_not_exist(store: Store) -> None:
+    class NoAnswer:
         def get_model_version_by_alias(self, name: str, alias: str) -> None:
             raise MlflowException("API request to http://127.0.0.1:9 failed with exception", error_code=INTERNAL_ERROR)
 
-    with pytest.raises(MlflowException, match="API request"):
-        version_with(Client(), "m", "champion")  # type: ignore[arg-type]
+    assert store.version_with("glyphs-protonet", "nobody") == ""
+    store.client = Client(NoAnswer(), "http://127.0.0.1:9")  # type: ignore[arg-type]
+    with pytest.raises(RegistryError, match=r"MLflow at http://127\.0\.0\.1:9 does not answer; start that server"):
+        store.version_with("glyphs-protonet", "champion")
 
 
-def test_a_deleted_run_does_not_exist(home: Home) -> None:
-    run_id = tracking.open_run(home, SETTINGS, ORIGIN)
-    assert run_exists(home, run_id)
-    connect(home).delete_run(run_id)
-    assert not run_exists(home, run_id)
-    assert not run_exists(home, "0" * 32)
+def test_opening_the_store_and_its_quick_questions_need_no_import_of_mlflow(home: Home, store: Store) -> None:
+    run_id = Run.open(store, SETTINGS, ORIGIN).id
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom fewshot.tracking.store import Store\n"
+        f"store = Store({store.uri!r}, Path({str(home.mlflow)!r}), Path({str(home.locks)!r}))\n"
+        f"assert store.run_exists({run_id!r}) and store.may_have_running_runs()\n"
+        "assert store.aliases('glyphs-protonet', '1') == ['champion']\n"
+        "assert 'mlflow' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
-def test_a_model_that_is_not_there_is_one_sentence(home: Home, tmp_path: Path) -> None:
+def test_a_deleted_run_does_not_exist(store: Store) -> None:
+    run = Run.open(store, SETTINGS, ORIGIN)
+    assert store.run_exists(run.id)
+    store.client.delete_run(run.id)
+    assert not store.run_exists(run.id)
+    assert not store.run_exists("0" * 32)
+
+
+def test_a_model_that_is_not_there_is_one_sentence(store: Store, tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"holds no model\.json; give a model folder or models:/NAME@champion"):
-        model_folder(home, str(tmp_path))
+        model_folder(store, str(tmp_path))
     with pytest.raises(RegistryError, match="Registered Model with name=nothing not found"):
-        model_folder(home, "models:/nothing@champion")
+        model_folder(store, "models:/nothing@champion")
 
 
 def test_three_processes_at_once_make_one_new_database(tmp_path: Path) -> None:
     home = Home(tmp_path, tmp_path / "state")
     program = (
-        "from pathlib import Path\nfrom fewshot.project.paths import Home\nfrom fewshot.tracking.store import connect\n"
-        f"connect(Home(Path({str(tmp_path)!r}), Path({str(home.state)!r})))\n"
+        "from pathlib import Path\nfrom fewshot.project.paths import Home\nfrom fewshot.tracking.store import Store\n"
+        f"Store.open(Home(Path({str(tmp_path)!r}), Path({str(home.state)!r}))).connect()\n"
     )
     environ = environment(home, {"PATH": os.environ["PATH"]}) | {"PYTHONPATH": str(SOURCES)}
     both = [subprocess.Popen([sys.executable, "-c", program], env=environ, stderr=subprocess.PIPE) for _ in range(3)]

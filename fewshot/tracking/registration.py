@@ -1,0 +1,120 @@
+"""Registering a model: a version is made once for each result, can be loaded anywhere and traced to its origin."""
+
+import warnings
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewshot.errors import RegistryError
+from fewshot.project.lineage import Lineage
+from fewshot.settings.schema import Settings
+from fewshot.system.files import canonical_json, sha256_json
+from fewshot.tracking.client import error_code
+from fewshot.tracking.store import Store
+from fewshot.tracking.versions import CHALLENGER, CHAMPION, IDENTITY, SETTINGS, standing_champion
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_NEEDED = ("jaxtyping", "mlflow", "numpy", "pydantic", "safetensors", "torch")
+"""What a machine needs to load a registered model; the fewshot package travels inside it."""
+_NEEDED_BY_TORCHVISION = ("torchvision", "httpx", "rich")
+"""And what it needs besides if the backbone is one of torchvision's."""
+
+
+def register(
+    store: Store, settings: Settings, model: Path, weights_sha256: str, evaluation: dict[str, Any], lineage: Lineage
+) -> dict[str, Any]:
+    """Make a version of the model folder in the evaluation's run; the same weights and results make no second one.
+
+    The first version gets the alias "champion", later ones "challenger". `evaluation` is the record of the evaluation:
+    {"run_id", "results"}. Returns {"model", "version", "run_id"}.
+    """
+    name, identity = settings.model_name, sha256_json([weights_sha256, evaluation["results"]])
+    with store.lock("register"):
+        found = _find(store, name, identity)
+        if found is None:
+            source = _log_model(store, model, evaluation["run_id"])
+            tags = lineage.tags() | _result_tags(evaluation) | {IDENTITY: identity}
+            tags |= {"fewshot.weights_sha256": weights_sha256, SETTINGS: canonical_json(settings.plain())}
+            found = _make_version(store, name, source, evaluation["run_id"], tags)
+    return {"model": name, "version": str(found.version), "run_id": found.run_id}
+
+
+def _find(store: Store, name: str, identity: str) -> Any:
+    versions = store.client.search_model_versions(f"name = '{name}'")
+    return next((found for found in versions if found.tags.get(IDENTITY) == identity), None)
+
+
+def _log_model(store: Store, folder: Path, run_id: str) -> str:
+    """Log the model into a run, once; returns its URI."""
+    logged = store.client.get_run(run_id).data.tags.get("fewshot.model_uri")
+    if logged:
+        return str(logged)
+    import mlflow
+    from mlflow.models import Model
+
+    from fewshot.model import describe_model
+
+    description = describe_model(folder)
+    signature, example = _signature(description.image_shape)
+    needed = _NEEDED + (
+        _NEEDED_BY_TORCHVISION if description.settings_values["backbone"]["name"] == "torchvision" else ()
+    )
+    # Made here, because MLflow would put it into the experiment of its thread-local active run.
+    experiment = store.client.get_run(run_id).info.experiment_id
+    model_id = store.client.create_logged_model(experiment, name="model", source_run_id=run_id).model_id
+    # Recorded as well as ignored: MLflow switches some of its warnings on again whatever filter is set.
+    with warnings.catch_warnings(record=True), store.module_functions():
+        warnings.simplefilter("ignore")
+        info = Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            model_id=model_id,
+            python_model=str(_PACKAGE / "tracking" / "pyfunc_model.py"),
+            artifacts={"model": str(folder)},
+            code_paths=[str(_PACKAGE)],
+            signature=signature,
+            input_example=example,
+            # Inferring them takes 4 s and may ask a package index.
+            pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in needed],
+        )
+    store.client.set_tag(run_id, "fewshot.model_uri", info.model_uri)
+    return str(info.model_uri)
+
+
+def _make_version(store: Store, name: str, source: str, run_id: str, tags: dict[str, str]) -> Any:
+    try:
+        store.client.create_registered_model(name, description="A few-shot classifier made by fewshot's pipeline.")
+    except RegistryError as error:
+        if error_code(error) != "RESOURCE_ALREADY_EXISTS":
+            raise
+    model_id = source.removeprefix("models:/")
+    made = store.client.create_model_version(name, source, run_id=run_id, tags=tags, model_id=model_id)
+    store.set_alias(name, CHALLENGER if standing_champion(store, name) else CHAMPION, made.version)
+    return made
+
+
+def _result_tags(evaluation: dict[str, Any]) -> dict[str, str]:
+    """{"test/omniglot/5w1s": "0.9512 ± 0.0031 (600 episodes)"}: a number never stands without its interval."""
+    return {
+        f"test/{name}": f"{result['accuracy']:.4f} ± {result['ci95']:.4f} ({result['episodes']} episodes)"
+        for name, result in evaluation["results"].items()
+    }
+
+
+def _signature(image_shape: tuple[int, ...]) -> tuple[Any, dict[str, np.ndarray]]:
+    """What the model takes and gives, and a small example: 5-way 1-shot with 2 queries."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    uint8, float32 = np.dtype(np.uint8), np.dtype(np.float32)
+    inputs = [
+        TensorSpec(uint8, (-1, -1, *image_shape), "support"),
+        TensorSpec(uint8, (-1, *image_shape), "query"),
+    ]
+    pixels = np.arange(7 * int(np.prod(image_shape)), dtype=np.int64).reshape(7, *image_shape)
+    images = (pixels * 31 % 256).astype(np.uint8)
+    signature = ModelSignature(Schema(inputs), Schema([TensorSpec(float32, (-1, -1))]))
+    return signature, {"support": images[:5, None], "query": images[5:]}

@@ -34,7 +34,7 @@ class FewShotClassifier:
     @classmethod
     def load(cls, model_folder: str | Path, device: str = "auto") -> "FewShotClassifier":
         """From a model folder that training wrote. A damaged file raises DamagedFileError."""
-        return cls(load_model(Path(model_folder), device))
+        return cls(load_model(model_folder, device))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -146,10 +146,10 @@ def describe_model(folder: Path) -> ModelDescription:
     )  # fmt: skip
 
 
-def load_model(folder: Path, device: str = "auto") -> Model:
+def load_model(folder: str | Path, device: str = "auto") -> Model:
     """Load a model folder and check it by its digest. A missing or damaged file raises DamagedFileError."""
-    description = describe_model(folder)
-    path = folder / "weights.safetensors"
+    description = describe_model(Path(folder))
+    path = Path(folder, "weights.safetensors")
     if not path.exists() or sha256_file(path) != description.weights_sha256:
         raise DamagedFileError(f"{path} is missing or damaged (its digest differs from model.json); {REMEDY}")
     keep_freed_memory()

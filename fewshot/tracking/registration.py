@@ -92,7 +92,7 @@ def _make_version(store: Store, name: str, source: str, run_id: str, tags: dict[
             raise
     model_id = source.removeprefix("models:/")
     made = store.client.create_model_version(name, source, run_id=run_id, tags=tags, model_id=model_id)
-    store.set_alias(name, CHALLENGER if standing_champion(store, name) else CHAMPION, made.version)
+    store.set_alias(name, CHALLENGER if standing_champion(store, name) else CHAMPION, str(made.version))
     return made
 
 

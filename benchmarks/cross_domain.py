@@ -22,6 +22,7 @@ import numpy as np
 
 from fewshot.data.dataset import open_dataset
 from fewshot.evaluation.evaluate import evaluate
+from fewshot.model import load_model
 from fewshot.project.paths import find_home
 from fewshot.settings.presets import load_settings
 from fewshot.training.loop import train
@@ -36,7 +37,7 @@ def main() -> None:
     home = find_home()
     found: dict[str, Any] = {"command": "python benchmarks/cross_domain.py", "methods": {}}
     for method, steps in STEPS.items():
-        changes = ["data.dataset=glyphs", "data.split=scripts", f"train.steps={steps}"]
+        changes = ["data.dataset=glyphs", "data.split_scheme=scripts", f"train.steps={steps}"]
         settings = load_settings(f"omniglot-{method}-5w1s", [*changes, 'evaluate.shapes=["5w1s15q", "5w5s15q"]'])
         folder = home.state / "cross_domain" / method
         trained = train(settings, open_dataset(home.data, "glyphs", "scripts"), folder)
@@ -47,7 +48,7 @@ def main() -> None:
             "results": {},
         }
         for name in TESTED:
-            tested = evaluate(trained.model, open_dataset(home.data, name), settings, folder)
+            tested = evaluate(load_model(trained.model), open_dataset(home.data, name), settings.evaluate, folder)
             of_method["results"] |= {key: asdict(one) for key, one in tested.results.items()}
         found["methods"][method] = of_method
     found["versions"] = {"python": platform.python_version(), "torch": version("torch"), "numpy": np.__version__}

@@ -16,7 +16,7 @@ def draw(target: Path) -> None:
     """A line for each file of omniglot/; the band is the 95 % interval."""
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
-    axes.set_prop_cycle(color=colormaps["tab20"].colors)
+    axes.set_prop_cycle(color=colormaps["tab20"](range(20)))
     axes.set_xscale("log")
     for file in sorted((HERE / "omniglot").glob("*.json")):
         found = json.loads(file.read_text(encoding="utf-8"))

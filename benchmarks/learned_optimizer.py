@@ -36,7 +36,7 @@ from fewshot.model import load_model
 from fewshot.project.paths import find_home
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.presets import load_settings
-from fewshot.settings.schema import Settings
+from fewshot.settings.schema import Settings, settings_from
 from fewshot.system.device import Compute
 from fewshot.training.loop import train
 
@@ -99,7 +99,7 @@ def _compared(
         best[key] = max(descents, key=lambda rate: sign * validated[rate][key].mean())
     rates = sorted(set(best.values()))
     tested = {rate: _measured(descents[rate], bank, dataset, compute, "test", 600) for rate in rates}
-    found = {}
+    found: dict[str, Any] = {}
     for key, values in ours.items():
         rate = best[key]
         found[key] = {
@@ -117,7 +117,7 @@ def _by_hand(learned: Settings, rate: float) -> Settings:
     """The settings of MAML with everything else as the meta-learner has it."""
     values = learned.plain()
     kept = {key: values["method"][key] for key in ("inner_steps", "inner_steps_test", "scale_to_way")}
-    return Settings.model_validate(values | {"method": {"name": "maml", "inner_learning_rate": rate, **kept}})
+    return settings_from(values | {"method": {"name": "maml", "inner_learning_rate": rate, **kept}})
 
 
 def _with_weights(settings: Settings, source: Method, bank: ImageBank) -> Method:

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 from fewshot.data.dataset import open_dataset
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.evaluation.stats import score
+from fewshot.model import load_model
 from fewshot.project.paths import find_home
 from fewshot.settings.presets import load_settings
 from fewshot.training.loop import train
@@ -41,7 +42,8 @@ def main() -> None:
             dataset = open_dataset(home.data, settings.data.dataset, settings.data.split_scheme)
             folder = home.state / "precision" / f"{precision}-{seed}"
             trained = train(settings, dataset, folder)
-            tested = evaluate(trained.model, dataset, settings, folder)
+            tested = evaluate(load_model(trained.model), dataset, settings.evaluate, folder)
+            assert tested.per_episode is not None, "it was written"
             accuracy[precision] = load_file(tested.per_episode)
             of_seed[precision] = {
                 "weights_sha256": trained.weights_sha256,

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fewshot.model import describe_model
 from fewshot.project.paths import find_home
 from fewshot.settings.presets import load_settings
 from fewshot.system.files import canonical_json, read_json
@@ -31,8 +32,9 @@ def record(preset: str) -> dict[str, Any]:
     if not {"meta-train", "evaluate"} <= steps.keys():
         sys.exit(f"error: {preset} has not run here; run: fewshot run {preset}")
     training, evaluation = steps["meta-train"]["record"], steps["evaluate"]["record"]
-    model = read_json(home.state / training["model"] / "model.json", "run it again")
-    if canonical_json(model["settings"]["train"]) != canonical_json(load_settings(preset).plain()["train"]):
+    model = describe_model(home.state / training["model"])
+    settings, data = model.settings_values, model.data
+    if canonical_json(settings["train"]) != canonical_json(load_settings(preset).plain()["train"]):
         sys.exit(f"error: the last run of {preset} had other settings; run: fewshot run {preset}")
     return {
         "command": f"fewshot run {preset}",
@@ -43,12 +45,14 @@ def record(preset: str) -> dict[str, Any]:
         "training_seconds": round(training["seconds"], 1),
         "steps": training["steps"],
         "best_step": training["best_step"],
-        "seed": model["settings"]["seed"],
-        "settings": model["settings"],
+        "seed": settings["seed"],
+        "settings": settings,
         "weights_sha256": training["weights_sha256"],
         "data": {
-            **{key: model["data"][key] for key in ("dataset", "split", "digest")},
-            "md5": steps[f"prepare {model['data']['dataset']}"]["record"]["md5"],
+            "dataset": data.dataset,
+            "split_scheme": data.split_scheme,
+            "digest": data.digest,
+            "md5": steps[f"prepare {data.dataset}"]["record"]["md5"],
         },
         "validation_curve": [
             [point["step"], round(point["val_accuracy"], 4), round(point["val_ci95"], 4)]
@@ -80,7 +84,7 @@ def main() -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         print(f"wrote {file}")
-        source = HERE.parent / "fewshot" / "presets" / f"{preset}.toml"
+        source = HERE.parent / "fewshot" / "settings" / "presets" / f"{preset}.toml"
         first, *rest = source.read_text(encoding="utf-8").splitlines()
         settings = rest[rest.index("[data]") :] if "[data]" in rest else rest
         source.write_text("\n".join([first, header(found), *settings]) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ def main() -> None:
     for side in (84,) if section.small else (84, 224):
         images = torch.rand(batch, 3, side, side, device=section.device).contiguous(memory_format=torch.channels_last)
         for name, network in networks(side).items():
-            network.to(section.device, memory_format=torch.channels_last).eval()
+            network.to(section.device).to(memory_format=torch.channels_last).eval()
 
             def forward(network: nn.Module = network, images: torch.Tensor = images) -> None:
                 with torch.no_grad(), torch.autocast(section.device.type, torch.bfloat16):
@@ -25,7 +25,7 @@ def main() -> None:
             time = section.milliseconds(forward, 0.2 if section.small else 1.0)
             section.add(f"{name} at {side}, images/s", round(1e3 * batch / time["median"], 1))
 
-        resnet = networks(side)["ResNet-12"].to(section.device, memory_format=torch.channels_last).train()
+        resnet = networks(side)["ResNet-12"].to(section.device).to(memory_format=torch.channels_last).train()
 
         def step(resnet: nn.Module = resnet, images: torch.Tensor = images) -> None:
             with torch.autocast(section.device.type, torch.bfloat16):

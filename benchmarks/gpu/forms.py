@@ -50,7 +50,7 @@ def _as_product(self: grouped_layers.Convolution, x: Tensor) -> Tensor:
     of_task = x.unflatten(1, (tasks, -1)).transpose(0, 1)  # task image channel height width
     patches = unfold(of_task.flatten(0, 1), 3, padding=1, stride=self.stride)  # task*image, entry, place
     patches = patches.unflatten(0, (tasks, images)).transpose(1, 2).flatten(2)  # task, entry, image*place
-    found = torch.bmm(weight.flatten(1).unflatten(0, (tasks, -1)), patches)  # task, filter, image*place
+    found: Tensor = torch.bmm(weight.flatten(1).unflatten(0, (tasks, -1)), patches)  # task, filter, image*place
     height, width = ((size - 1) // stride + 1 for size, stride in zip(x.shape[2:], self.stride, strict=True))
-    maps = found.unflatten(2, (images, height, width)).permute(2, 0, 1, 3, 4).flatten(1, 2)
+    maps: Tensor = found.unflatten(2, (images, height, width)).permute(2, 0, 1, 3, 4).flatten(1, 2)
     return maps.contiguous(memory_format=torch.channels_last)

@@ -50,7 +50,7 @@ def measure_classes(classes: int, conditions: Conditions, folder: Path) -> Value
     """Draw episodes from a table of that many classes."""
     count = np.full(classes, 20, dtype=np.int64)
     source = EpisodeSampler(ClassTable(count.cumsum() - count, count, np.zeros(classes, np.int8)), SHAPE, 0, "scaling")
-    return {"episode_ms": _median_ms(source.draw, conditions)}
+    return {"episode_ms": _median_ms(source.sample, conditions)}
 
 
 def _median_ms(work: Callable[[int], object], conditions: Conditions) -> float:

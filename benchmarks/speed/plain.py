@@ -29,16 +29,16 @@ class PlainConv4(nn.Module):
 
     def forward(self, images: Tensor, **_: object) -> Tensor:
         """Embeddings [image, feature]. parallel-metalearn also passes `training` and `num_step`, unused here."""
-        maps = self.layers(images)
+        maps: Tensor = self.layers(images)
         return maps.flatten(1) if self.pool else maps.mean((2, 3))
 
 
 class PlainLinear(nn.Linear):
     """A linear layer that ignores what parallel-metalearn passes besides the features."""
 
-    def forward(self, features: Tensor, **_: object) -> Tensor:
-        """Logits [image, way]."""
-        return super().forward(features)
+    def forward(self, input: Tensor, **_: object) -> Tensor:
+        """Logits [image, way] of features [image, feature]."""
+        return super().forward(input)
 
 
 def classifier(case: Case, weights: dict[str, Tensor]) -> nn.Sequential:

@@ -83,7 +83,7 @@ def meta_train(plan: Plan, settings: dict[str, Any], data: Record) -> Record:
     name="evaluate", task_run_name="{plan.label}", cache_key_fn=plan_key, timeout_seconds=6 * 3600, **STORED, **RETRIED
 )
 def evaluate_model(plan: Plan, settings: dict[str, Any], data: dict[str, Record], training: Record) -> Record:
-    """Measure the model on the frozen test episodes of each dataset."""
+    """Measure the model on the fixed test episodes of each dataset."""
     from fewshot.data.dataset import open_dataset
     from flows.records import evaluated, evaluation_record, run_to_evaluate
 

@@ -119,7 +119,7 @@ def print_dataset(name: str, dataset: "Dataset") -> None:
     console = make_console()
     console.print(f"{name}, split {dataset.scheme.name}: images of (channel, height, width) = {shape}")
     console.print(table)
-    console.print(f"digest {dataset.digest}\nfrozen episodes {dataset.scheme.episodes_digest}")
+    console.print(f"digest {dataset.digest}\nfixed episodes {dataset.scheme.episodes_digest}")
 
 
 def print_rollback(model: str, taken_back: str, champion: str) -> None:

@@ -38,7 +38,7 @@ def evaluate(
     device: DeviceOption = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for the numbers; default: one in the state folder.")] = None,
 ) -> None:
-    """Measure a model on frozen test episodes and print each accuracy with its 95 % interval."""
+    """Measure a model on fixed test episodes and print each accuracy with its 95 % interval."""
     from fewshot.tracking.store import Store
     from fewshot.tracking.versions import model_folder
 
@@ -97,7 +97,7 @@ def leaderboard(
     device: DeviceOption = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for the charts; default: one in the state folder.")] = None,
 ) -> None:
-    """Rank all registered and trained models on the same frozen test episodes, by paired differences.
+    """Rank all registered and trained models on the same fixed test episodes, by paired differences.
 
     Models between which no difference shows at the 95 % level share a rank.
     """

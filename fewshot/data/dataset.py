@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from fewshot.data import in_memory
 from fewshot.data.episode_sampler import ClassTable, EpisodeIndices, EpisodeSampler
 from fewshot.data.fixed_episodes import fixed_shapes, read_fixed_episodes
 from fewshot.data.pack import Pack, open_pack
@@ -13,9 +14,6 @@ from fewshot.errors import DamagedFileError, DataError
 from fewshot.settings.datasets import check_scheme
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.system.files import sha256_json
-
-if TYPE_CHECKING:
-    from fewshot.data.in_memory import Splits
 
 
 @dataclass(frozen=True)
@@ -30,28 +28,22 @@ class Dataset:
 
     @classmethod
     def from_arrays(
-        cls, images: Any, labels: Sequence[Any], name: str = "arrays", splits: "Splits" = "hash"
+        cls, images: Any, labels: Sequence[Any], name: str = "arrays", splits: in_memory.Splits = "hash"
     ) -> "Dataset":
         """A dataset of images in memory; see `fewshot.data.in_memory.from_arrays`."""
-        from fewshot.data.in_memory import from_arrays
-
-        return from_arrays(images, labels, name, splits)
+        return cls(*in_memory.from_arrays(images, labels, name, splits))
 
     @classmethod
-    def from_torch(cls, dataset: Any, name: str = "torch", splits: "Splits" = "hash") -> "Dataset":
+    def from_torch(cls, dataset: Any, name: str = "torch", splits: in_memory.Splits = "hash") -> "Dataset":
         """A dataset of a torch dataset's items; see `fewshot.data.in_memory.from_torch`."""
-        from fewshot.data.in_memory import from_torch
-
-        return from_torch(dataset, name, splits)
+        return cls(*in_memory.from_torch(dataset, name, splits))
 
     @classmethod
     def from_folder(
-        cls, folder: str | Path, side: int = 84, channels: Literal[1, 3] = 3, splits: "Splits" = "hash"
+        cls, folder: str | Path, side: int = 84, channels: Literal[1, 3] = 3, splits: in_memory.Splits = "hash"
     ) -> "Dataset":
         """A dataset of the images below a folder; see `fewshot.data.in_memory.from_folder`."""
-        from fewshot.data.in_memory import from_folder
-
-        return from_folder(folder, side, channels, splits)
+        return cls(*in_memory.from_folder(folder, side, channels, splits))
 
     def class_table(self, split: str) -> ClassTable:
         """The classes of a split ("train", "val", "gate", "test"), as a table to sample episodes from."""

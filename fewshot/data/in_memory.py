@@ -1,15 +1,17 @@
-"""Datasets made of what is in memory: arrays, any torch dataset, a folder of images. Nothing is written to disk."""
+"""The parts of a dataset that is made of arrays, any torch dataset or a folder of images. Nothing is written to disk.
+
+`fewshot.data.dataset.Dataset` puts them together.
+"""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
-from fewshot.data.dataset import Dataset
 from fewshot.data.pack import Pack, PackedClass
 from fewshot.data.splits import SPLITS, SplitScheme, hashed_share
 from fewshot.errors import DataError, UsageError, unknown
@@ -22,8 +24,16 @@ SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 """Share of the classes that each split gets, where nothing else is said."""
 
 
-def from_arrays(images: Any, labels: Sequence[Any], name: str = "arrays", splits: Splits = "hash") -> Dataset:
-    """A dataset of images and a label for each.
+class Parts(NamedTuple):
+    """A dataset without a file of fixed episodes."""
+
+    name: str
+    pack: Pack
+    scheme: SplitScheme
+
+
+def from_arrays(images: Any, labels: Sequence[Any], name: str = "arrays", splits: Splits = "hash") -> Parts:
+    """Images and a label for each.
 
     `images` is an array or tensor [image, channel, height, width], [image, height, width] or [image, height, width,
     channel], uint8 or float in [0, 1]. Labels may be of any kind; a class is called by its label's text. Raises
@@ -43,15 +53,15 @@ def from_arrays(images: Any, labels: Sequence[Any], name: str = "arrays", splits
     table = [[packed.name, packed.start, packed.count] for packed in classes]
     digest = sha256_json([hashlib.sha256(ordered.data).hexdigest(), list(ordered.shape), table])
     scheme = splits if isinstance(splits, str) else "given"
-    return Dataset(
+    return Parts(
         name,
         Pack(ordered, classes, digest),
         SplitScheme(name, scheme, digest, _assigned(splits, distinct.tolist()), ""),
     )
 
 
-def from_torch(dataset: Any, name: str = "torch", splits: Splits = "hash") -> Dataset:
-    """A dataset of all items of a torch dataset that gives (image, label): tensors, arrays or PIL images of one size.
+def from_torch(dataset: Any, name: str = "torch", splits: Splits = "hash") -> Parts:
+    """All items of a torch dataset that gives (image, label): tensors, arrays or PIL images of one size.
 
     Raises UsageError that names the first item of another size.
     """
@@ -72,8 +82,8 @@ def from_torch(dataset: Any, name: str = "torch", splits: Splits = "hash") -> Da
     return from_arrays(np.stack(images), labels, name, splits)
 
 
-def from_folder(folder: str | Path, side: int = 84, channels: Literal[1, 3] = 3, splits: Splits = "hash") -> Dataset:
-    """A dataset of the images below a folder, each folder that holds some being a class, fitted into a square.
+def from_folder(folder: str | Path, side: int = 84, channels: Literal[1, 3] = 3, splits: Splits = "hash") -> Parts:
+    """The images below a folder, each folder that holds some being a class, fitted into a square.
 
     Raises DataError for a folder that is not there or holds no image, and for a file that can't be read as one.
     """

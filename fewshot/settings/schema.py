@@ -48,7 +48,7 @@ class TrainSettings(Immutable):
     weight_decay: float = Field(0.0, ge=0)
     gradient_clip: float = Field(10.0, gt=0, description="largest norm of the whole gradient")
     validate_every: int = Field(250, ge=1, description="steps between meta-validations")
-    validation: Shape = Field(EpisodeShape(5, 1, 15), description="shape of the frozen meta-validation episodes")
+    validation: Shape = Field(EpisodeShape(5, 1, 15), description="shape of the fixed meta-validation episodes")
     validation_episodes: int = Field(200, ge=2)
     patience: int = Field(0, ge=0, description="stop after so many validations without a better one; 0: never")
     checkpoint_every: int = Field(100, ge=1, description="steps")
@@ -56,7 +56,7 @@ class TrainSettings(Immutable):
 
 
 class EvaluateSettings(Immutable):
-    """What is measured after training, on frozen test episodes."""
+    """What is measured after training, on fixed test episodes."""
 
     shapes: tuple[Shape, ...] = Field((EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15)), min_length=1)
     episodes: int = Field(600, ge=2, description="episodes of each shape")
@@ -82,7 +82,7 @@ class GateSettings(Immutable):
     alpha: float = Field(0.05, gt=0, lt=1, description="chance, in a year, to promote a model that is no better")
     tests_per_year: int = Field(365, ge=1, description="challengers tested in 365 days, at most; each spends its part")
     margin: float = Field(0.0, ge=0, lt=1, description="by how much it must be better, as a share: 0.01 is a point")
-    shape: Shape = Field(EpisodeShape(5, 1, 15), description="shape of the frozen gate episodes")
+    shape: Shape = Field(EpisodeShape(5, 1, 15), description="shape of the fixed gate episodes")
     episodes: int = Field(600, ge=30, description="gate episodes")
     max_calibration_error: float | None = Field(None, ge=0, le=1, description="expected calibration error, at most")
     max_latency_ms: float | None = Field(None, gt=0, description="median time to learn a task, at most")

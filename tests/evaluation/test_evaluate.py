@@ -1,4 +1,4 @@
-"""Evaluation: frozen episodes, intervals, both batch-norm modes, and what is written."""
+"""Evaluation: fixed episodes, intervals, both batch-norm modes, and what is written."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -201,7 +201,7 @@ def test_other_bytes_from_the_same_inputs_are_said_and_taken(own_home: Home) -> 
 
 
 @pytest.mark.slow
-def test_a_changed_line_of_the_backbone_trains_again_and_a_comment_does_not(own_home: Home) -> None:
+def test_a_changed_line_of_the_chosen_backbone_trains_again_and_none_of_another_method(own_home: Home) -> None:
     def steps() -> list[str]:
         process = run_tiny(own_home)
         out, err = process.communicate(timeout=300)
@@ -209,9 +209,13 @@ def test_a_changed_line_of_the_backbone_trains_again_and_a_comment_does_not(own_
         return [line.split("  ")[1].strip() for line in out.splitlines() if " ran " in line]
 
     run()  # the same code, although from another folder and in another process
-    backbone = own_home.project / "fewshot" / "backbones" / "conv4.py"
+    package = own_home.project / "fewshot"
+    backbone = package / "backbones" / "conv4.py"
     text = backbone.read_text()
     backbone.write_text(f"# A comment.\n{text}\n\n# Another.\n")
+    for other in ("methods/maml.py", "backbones/resnet12.py"):
+        with (package / other).open("a") as file:
+            file.write("\n\n_UNUSED = 1\n")
     assert steps() == []
     backbone.write_text(f"{text}\n\n_UNUSED = 1\n")
     assert steps() == ["meta-train", "evaluate", "register"]

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu.forms import FORMS, form
 from benchmarks.gpu.section import Section
@@ -32,6 +31,7 @@ def main() -> None:
         for of_form in FORMS[: 1 if section.small or not maml else None]:
             for precision, dtype in FORMATS.items():
                 compute = Compute(section.device, dtype)
+                compute.prepare()  # as a training does: algorithms that give the same bits each time
                 with form(of_form):
                     for kind in ("eager", "graph"):
                         if kind == "graph" and section.device.type != "cuda":
@@ -82,13 +82,6 @@ def library_step(case: Case, compute: Compute, recorded: bool) -> Callable[[], o
     if not recorded:
         step.recorded = None
     return lambda: step(batch, 1e-3)
-
-
-def operations(case: Case) -> int:
-    """Floating-point operations of a step of the plain network, two for each multiply-add."""
-    with FlopCounterMode(display=False) as counter:
-        plain_step(replace(case, tasks=1), torch.device("cpu"))()
-    return int(counter.get_total_flops()) * case.tasks
 
 
 if __name__ == "__main__":

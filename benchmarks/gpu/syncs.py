@@ -1,4 +1,4 @@
-"""Host syncs of the training loop: each place where the host waits for the device, and how often in a step."""
+"""Host syncs of the training loop: each place where the host waits for the device, and how often."""
 
 import tempfile
 import warnings
@@ -42,7 +42,14 @@ def main() -> None:
             for one in caught
             if "synchroniz" in str(one.message)
         )
-        section.add(method, {"of each step": {place: n / STEPS for place, n in places.most_common(12)}})
+        section.add(
+            method,
+            {
+                f"in {STEPS} steps, with what is logged and saved at their end": {
+                    place: n for place, n in places.most_common(12)
+                }
+            },
+        )
 
 
 if __name__ == "__main__":

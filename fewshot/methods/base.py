@@ -98,7 +98,12 @@ class Method(nn.Module, ABC):
 
     is_static = False
     """Whether `loss` launches the same work on every batch of one shape, whatever `fraction_done`, and never waits for
-    the device: then an accelerator may record it once."""
+    the device: then an accelerator may record it once. It is not inherited by a class with a `loss` of its own."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "loss" in vars(cls) and "is_static" not in vars(cls):
+            cls.is_static = False
 
     @classmethod
     @abstractmethod

@@ -7,8 +7,9 @@ import torch
 
 from fewshot.data.batches import EpisodeBatch
 from fewshot.methods import METHODS
-from fewshot.methods.base import Method
+from fewshot.methods.base import LossAndAccuracy, Method
 from fewshot.methods.build import build_method
+from fewshot.methods.protonet import ProtoNet
 from fewshot.settings.schema import settings_from
 
 
@@ -60,3 +61,20 @@ def build_alike(name: str) -> Method:
 
 def test_what_changes_during_training_is_not_static() -> None:
     assert not build("maml", order="annealed").is_static
+
+
+def test_a_loss_of_ones_own_is_not_static_unless_it_says_so() -> None:
+    class Late(ProtoNet):
+        def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
+            return super().loss(batch, fraction_done)
+
+    class Other(ProtoNet):
+        """A loss as before."""
+
+    class Sure(Late):
+        is_static = True
+
+        def loss(self, batch: EpisodeBatch, fraction_done: float = 1.0) -> LossAndAccuracy:
+            return super().loss(batch, fraction_done)
+
+    assert [method.is_static for method in (Late, Other, Sure)] == [False, True, True]

@@ -16,7 +16,8 @@ def unpack(project: Path, state: Path) -> None:
     """Unpack to `state` what that release had in `project`/.fewshot, and a training folder of its own: alone."""
     folder = state.parent / "unpacked"
     with tarfile.open(LEGACY / "state-format-1.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        # Python before 3.11.4 knows no filter, from 3.12 on it warns without one; this archive is our own.
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     (folder / "state").rename(state)
     (folder / "alone").rename(state.parent / "alone")
     old, new = "/PROJECT/.fewshot", str(state)

@@ -135,7 +135,7 @@ def test_the_commands_tell_the_story_of_a_model(home: Home) -> None:
 def test_a_killed_retraining_is_marked_crashed_and_the_next_goes_on(home: Home) -> None:
     from prefect.client.orchestration import get_client
 
-    from flows.crashed_runs import sweep
+    from flows.crashed_runs import mark_crashed_flow_runs
 
     settings = [part for setting in (*GATE, "train.steps=4000") for part in ("--set", setting)]
     killed = command(home, "retrain", *settings)
@@ -144,8 +144,8 @@ def test_a_killed_retraining_is_marked_crashed_and_the_next_goes_on(home: Home) 
     killed.communicate(timeout=20)
     notes = list((home.state / "flow-runs").glob("*.json"))
     assert len(notes) == 2, "of retrain and the pipeline in it"
-    assert sorted(sweep(home)) == sorted(note.stem for note in notes)
-    assert sweep(home) == []
+    assert sorted(mark_crashed_flow_runs(home)) == sorted(note.stem for note in notes)
+    assert mark_crashed_flow_runs(home) == []
     with get_client(sync_client=True) as client:
         states = [client.read_flow_run(UUID(note.stem)).state for note in notes]
     assert [state.name for state in states if state] == ["Crashed", "Crashed"]

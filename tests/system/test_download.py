@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.data.stages import _disk_errors
+from fewshot.data.stages.disk import disk_errors
 from fewshot.errors import DamagedFileError, DataError
 from fewshot.system.download import MIRROR, TRIES, fetch_file
 
@@ -217,7 +217,7 @@ def test_a_full_disk_leaves_nothing_behind(small_disk: Path) -> None:
     with (
         serving([]) as server,
         pytest.raises(DataError, match=r"the disk is full, .* was not written; free some space"),
-        _disk_errors(small_disk),
+        disk_errors(small_disk),
     ):
         fetch_file(server.address, small_disk / "file.bin", whole)
     assert not list(small_disk.iterdir())
@@ -228,6 +228,6 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
     with (
         mounted(tmp_path / "disk", "ro,size=64k") as folder,
         pytest.raises(DataError, match=message),
-        _disk_errors(folder),
+        disk_errors(folder),
     ):
         fetch_file("http://127.0.0.1:9/file.bin", folder / "raw" / "file.bin", whole)

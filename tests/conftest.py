@@ -6,6 +6,8 @@ from collections.abc import Iterator
 # Tests run side by side on the same cores: threads that spin while they wait for each other would starve. Read when
 # torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# MLflow, which some tests import when they are collected, would write a file into the user's home.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
 
 import pytest
 

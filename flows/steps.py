@@ -1,4 +1,4 @@
-"""What flows and their tasks report while they run: finished steps, remarks, and what is being waited for.
+"""Reports of flows and their tasks while they run: finished steps, remarks, and what is being waited for.
 
 Each report is a log record of the logger `flows.steps`; its attribute `report` holds the values. The command line shows
 the records on the terminal. A process without it, such as a worker's, writes them as ordinary lines.

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def recorded_is_same(name: str, device: torch.device) -> bool | None:
-    """Whether weights after recorded steps are those after unrecorded ones, to the bit; None: it is not recorded."""
+    """Equality, to the bit, of the weights after recorded and after unrecorded steps; None: it is not recorded."""
     found = []
     for records in (True, False):
         method = build(name).to(device)
@@ -112,7 +112,7 @@ def distance(found: dict[str, torch.Tensor], reference: dict[str, torch.Tensor])
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    """Whether all is equal to the bit."""
+    """Equality of all tensors, to the bit."""
     return all(torch.equal(one[name], other[name]) for name in one)
 
 

@@ -1,4 +1,4 @@
-"""What all sections share: their arguments, their result file, and a clock."""
+"""Arguments, result file and clock of a section."""
 
 import json
 import sys

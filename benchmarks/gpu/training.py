@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def same_weights(settings: Settings, dataset: Dataset) -> dict[str, bool]:
-    """Whether a short training ends with the same weights when it is done again, and when it is broken off."""
+    """Compare the weights of a short training with those of the same one done again, and of one broken off."""
     length = {"steps": 2 * BROKEN_OFF, "validate_every": BROKEN_OFF, "checkpoint_every": 200}
     short = settings_from(settings.plain() | {"train": settings.plain()["train"] | length})
 

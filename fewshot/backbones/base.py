@@ -20,9 +20,9 @@ class Backbone(nn.Module, ABC):
     map_shape: tuple[int, int, int]
     """(channel, height, width) of the last feature maps."""
     averages = False
-    """Whether an embedding is the mean of the maps over height and width, instead of all their values."""
+    """True if an embedding is the mean of the maps over height and width, instead of all their values."""
     is_random = False
-    """Whether it drops something at random in training."""
+    """True if it drops something at random in training."""
 
     @property
     def out_features(self) -> int:

@@ -31,7 +31,7 @@ class EpisodePredictions:
 
     @property
     def right(self) -> Bool[np.ndarray, "episode way query"]:
-        """Whether each query was recognised."""
+        """True for each query that was recognised."""
         return np.asarray(self.predicted == np.arange(self.predicted.shape[1])[:, None])
 
     @property

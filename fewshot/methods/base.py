@@ -94,10 +94,10 @@ class Method(nn.Module, ABC):
     batch_norm_modes: tuple[BatchNorm, ...]
     """The ways in which it can treat queries at test time; the first is the one that its heads are used with."""
     parts_are_independent = False
-    """Whether `loss`, too, changes nothing in the module, so that parts of a batch may be computed at once."""
+    """True if `loss`, too, changes nothing in the module, so that parts of a batch may be computed at once."""
 
     is_static = False
-    """Whether `loss` launches the same work on every batch of one shape, whatever `fraction_done`, and never waits for
+    """True if `loss` launches the same work on every batch of one shape, whatever `fraction_done`, and never waits for
     the device: then an accelerator may record it once. It is not inherited by a class with a `loss` of its own."""
 
     def __init_subclass__(cls) -> None:

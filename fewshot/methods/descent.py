@@ -10,7 +10,7 @@ from torch import Tensor
 from fewshot.methods.stacked_network import Weights
 
 GradientOrder = Literal["none", "first", "second"]
-"""What a meta-gradient passes through: nothing; the updates (section 5.2, end); the updates and the inner gradients."""
+"""Order of a meta-gradient: it passes through nothing; the updates (section 5.2, end); these and the inner gradients."""
 
 InnerLoss = Callable[[Weights, int], Tensor]
 """(adapted weights, step counted from 0) -> the loss that this step descends, summed over tasks."""

@@ -31,9 +31,9 @@ class EmbeddingMethod(Method):
 
     batch_norm_modes = ("inductive",)
     embeds_maps = False
-    """Whether it wants the backbone's last feature maps instead of its vectors."""
+    """True if it wants the backbone's last feature maps instead of its vectors."""
     compares_in_full_precision = True
-    """Whether embeddings are compared in float32, whatever format the backbone computes in."""
+    """True if embeddings are compared in float32, whatever format the backbone computes in."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()

@@ -88,7 +88,7 @@ class InnerLoop(Method):
         return lambda weights, step: self.support_loss(self.classify(start | weights, images, step), labels)
 
     def is_adapted(self, name: str) -> bool:
-        """Whether the inner loop moves this parameter; it leaves a frozen backbone."""
+        """True for a parameter that the inner loop moves; it leaves a frozen backbone."""
         return self.get_parameter(name).requires_grad
 
     def start(self, images: Images, labels: Int64[Tensor, "image"], rows: Int64[Tensor, "way"]) -> Weights:

@@ -1,4 +1,4 @@
-"""What all settings have in common. A method and a backbone declare their own in their own file."""
+"""Bases of all settings. A method and a backbone declare their own in their own file."""
 
 from pydantic import BaseModel, ConfigDict, Field
 

@@ -1,4 +1,4 @@
-"""What the machine computes on: device, number format, threads, memory."""
+"""The means of computing: device, number format, threads, memory."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and in which number format a method computes: an argument, never an attribute of the method."""
+    """Device, number format and threads with which a method computes: an argument, never an attribute of the method."""
 
     device: torch.device
     precision: torch.dtype = torch.float32

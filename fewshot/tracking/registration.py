@@ -17,7 +17,7 @@ from fewshot.tracking.versions import CHALLENGER, CHAMPION, IDENTITY, SETTINGS, 
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NEEDED = ("jaxtyping", "mlflow", "numpy", "pydantic", "safetensors", "torch")
-"""What a machine needs to load a registered model; the fewshot package travels inside it."""
+"""Packages that a machine needs to load a registered model; the fewshot package travels inside it."""
 _NEEDED_BY_TORCHVISION = ("torchvision", "httpx", "rich")
 """And what it needs besides if the backbone is one of torchvision's."""
 
@@ -105,7 +105,7 @@ def _result_tags(evaluation: dict[str, Any]) -> dict[str, str]:
 
 
 def _signature(image_shape: tuple[int, ...]) -> tuple[Any, dict[str, np.ndarray]]:
-    """What the model takes and gives, and a small example: 5-way 1-shot with 2 queries."""
+    """The signature of the model, and a small example: 5-way 1-shot with 2 queries."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 

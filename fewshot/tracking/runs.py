@@ -108,7 +108,7 @@ class Run:
         return read_history(self.store.download(f"runs:/{self.id}/{HISTORY}"))
 
     def has_other_evaluation(self, key: str) -> bool:
-        """Whether the run already holds an evaluation that is not `key`'s."""
+        """True if the run already holds an evaluation that is not `key`'s."""
         return bool(self.store.client.get_run(self.id).data.tags.get(EVALUATED, key) != key)
 
     def log_evaluation(self, key: str, measured: "Sequence[tuple[Dataset, Evaluation]]") -> None:

@@ -14,7 +14,7 @@ from fewshot.tracking.client import Client, error_code, mlflow_errors
 from fewshot.tracking.database import query, sqlite_file
 
 _WAIT_S = 300.0
-"""How long to wait for another process that upgrades the database."""
+"""Seconds to wait for another process that upgrades the database."""
 
 
 class Store:
@@ -72,7 +72,7 @@ class Store:
     # Questions that need no import of MLflow where its store is a local file.
 
     def run_exists(self, run_id: str) -> bool:
-        """Whether a run is there and not deleted."""
+        """True if a run is there and not deleted."""
         rows = query(self.uri, "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'", run_id)
         if rows is not None:
             return bool(rows)

@@ -55,7 +55,7 @@ class Version:
         return dict(migrate_numbers(json.loads(self.tags[VERDICT])))
 
     def links(self) -> list[tuple[str, str]]:
-        """Where it comes from, back to data and code: names and texts, the newest link first."""
+        """Its origin, back to data and code: names and texts, the newest link first."""
         tags = {name.removeprefix("fewshot."): value for name, value in self.tags.items()}
         dirty = " (with changes that were not committed)" if tags.get("git_dirty") == "true" else ""
         named = f" ({', '.join(self.aliases)})" if self.aliases else ""

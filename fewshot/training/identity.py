@@ -52,7 +52,7 @@ class TrainingIdentity:
         return f"meta-train-{self.digest[:32]}"
 
     def differences(self, other: dict[str, Any]) -> list[str]:
-        """What differs in `ingredients` of another training, one phrase each."""
+        """Differences from the `ingredients` of another training, one phrase each."""
         if other.get("format") != FORMAT:
             return ["an earlier version of fewshot"]
         found = [

@@ -42,7 +42,7 @@ class RecordedStep:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether there is a recorded step."""
+        """True once there is a recorded step."""
         return self._recorded is not None
 
     def _beside(self, work: Work, batch: EpisodeBatch) -> Sequence[Tensor]:

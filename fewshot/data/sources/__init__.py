@@ -1,4 +1,4 @@
-"""Where images come from: one module for each dataset. A dataset of yours is a file like these; see docs/extend.md."""
+"""Sources of images: one module for each dataset. A dataset of yours is a file like these; see docs/extend.md."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module

@@ -10,7 +10,7 @@ from torch import Tensor
 from fewshot.methods.stacked_network import Weights
 
 GradientOrder = Literal["none", "first", "second"]
-"""Order of a meta-gradient: it passes through nothing; the updates (section 5.2, end); these and the inner gradients."""
+"""Order of a meta-gradient: it passes through nothing; the updates (section 5.2, end); these and inner gradients."""
 
 InnerLoss = Callable[[Weights, int], Tensor]
 """(adapted weights, step counted from 0) -> the loss that this step descends, summed over tasks."""

@@ -1,5 +1,5 @@
 # make run    sets up .venv and runs the whole pipeline      make run PRESET=omniglot-protonet-5w1s
-# make test   sets up .venv with the test tools and runs the tests
+# make test   sets up .venv with the test tools and runs the tests; make test-all: those that take minutes, too
 # make race   measures this against other libraries, side by side (40 minutes, on a quiet machine)
 # make clean  deletes all that the others made
 # Everything stays in this folder: .venv, .fewshot, data.
@@ -14,7 +14,7 @@ export MPLCONFIGDIR := $(CURDIR)/.fewshot/matplotlib
 # Freed by `make clean`; pip's cache would stay behind in the home folder.
 PIP := $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: run test test-peers race race-quick lint clean help
+.PHONY: run test test-nightly test-all test-peers race race-quick lint clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -23,8 +23,15 @@ help:
 run: .venv/.run
 	@$(BIN)/fewshot run $(PRESET)
 
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: .venv/.test
-	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(PYTEST) -m "not nightly" $(PYTEST_ARGS)
+
+# What survives being killed twenty times, a lost server, a wrong clock; a version rebuilt to the bit.
+test-nightly: .venv/.test
+	@$(PYTEST) -m nightly $(PYTEST_ARGS)
+
+test-all: test test-nightly
 
 race: .venv/.race
 	@$(BIN)/python -m benchmarks.speed.race $(RACE_ARGS)

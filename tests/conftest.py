@@ -1,6 +1,8 @@
 """No test touches the state of the clone: FEWSHOT_HOME points elsewhere before anything reads it."""
 
+import logging
 import os
+import signal
 from collections.abc import Iterator
 
 # Tests run side by side on the same cores: threads that spin while they wait for each other would starve. Read when
@@ -34,3 +36,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             patch.setenv(name, value)
         prepare_environment(home)
         yield home
+
+
+@pytest.fixture
+def command_line_leaves_no_trace() -> Iterator[None]:
+    """The command sets a signal handler and a log handler for its process, which here is that of all tests."""
+    library, before = logging.getLogger("fewshot"), signal.getsignal(signal.SIGTERM)
+    handlers, propagate = library.handlers, library.propagate
+    yield
+    signal.signal(signal.SIGTERM, before)
+    library.handlers, library.propagate = handlers, propagate

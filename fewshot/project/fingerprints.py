@@ -7,6 +7,7 @@ Therefore a comment or a new line break changes nothing, while a changed line ch
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,9 @@ def code_hashes(entry: str, sources: Path = SOURCES) -> dict[str, str]:
         file = _file_of(module, sources, beside)
         if file is None or module in hashes:
             continue
-        tree = _bare(ast.parse(file.read_bytes(), filename=str(file)))
-        hashes[module] = sha256_json(ast.dump(tree))
         package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-        waiting += [parent for name in _imports(tree, package) for parent in _with_parents(name)]
+        hashes[module], imported = _read(file.read_bytes(), str(file), package)
+        waiting += [parent for name in imported for parent in _with_parents(name)]
         waiting += _with_parents(module)
     if not hashes:
         raise UsageError(f"module {entry} has no source file below {beside or sources}; reinstall the package")
@@ -66,6 +66,13 @@ def requirements_hash(project: Path) -> str:
     """Hash of requirements.lock, or "none" in a project without one."""
     lock = project / "requirements.lock"
     return sha256_file(lock) if lock.is_file() else "none"
+
+
+@cache
+def _read(content: bytes, file: str, package: str) -> tuple[str, tuple[str, ...]]:
+    """The hash of a module and the names that it imports. Kept, as most modules are reached from several entries."""
+    tree = _bare(ast.parse(content, filename=file))
+    return sha256_json(ast.dump(tree)), tuple(_imports(tree, package))
 
 
 def _folder_of(file: Path) -> Path:

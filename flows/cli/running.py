@@ -1,12 +1,15 @@
 """The commands about runs of the pipeline: `fewshot run`, `fewshot retrain` and `fewshot why`."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fewshot.cli.commands import DEFAULT_PRESET, PresetArgument, SetOption, in_project
 from fewshot.project.paths import Home
+
+if TYPE_CHECKING:
+    from fewshot.settings.schema import Settings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -63,21 +66,28 @@ def why(
 
 def _run_flow(home: "Home", preset: str, overrides: list[str], load: Callable[[], Any]) -> dict[str, Any]:
     """Run the flow that `load` imports, with a Prefect server that starts meanwhile."""
-    from fewshot.settings.presets import load_settings
     from flows import steps
     from flows.cli import output
-
-    steps.show(output.Reports())
-    chosen = load_settings(preset, overrides)
-    if chosen.device not in ("auto", "cpu"):
-        from fewshot.system.device import pick_device
-
-        pick_device(chosen.device)
     from flows.servers.ephemeral_prefect import prefect_api
 
+    steps.show(output.Reports())
+    if not (home.prefect / "prefect.db").exists():
+        # A wrong setting would end the server while it makes its database.
+        _chosen(preset, overrides)
     with steps.waiting("starting Prefect"), prefect_api(home) as ready:
+        chosen = _chosen(preset, overrides)
         flow = load()
         ready()
     output.heading(chosen.run_name, preset)
     found: dict[str, Any] = flow(preset, overrides)
     return found
+
+
+def _chosen(preset: str, overrides: list[str]) -> "Settings":
+    """The settings, for a device that is there. Imports torch (3 s), beside which the method's settings stand."""
+    from fewshot.settings.presets import load_settings
+    from fewshot.system.device import pick_device
+
+    settings = load_settings(preset, overrides)
+    pick_device(settings.device)
+    return settings

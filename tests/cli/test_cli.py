@@ -1,14 +1,11 @@
 """The command line: what is wrong is said in one line, with an exit status and no traceback."""
 
 import errno
-import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,8 @@ import pytest
 from fewshot.project.doctor import known_bad, torch_pair
 from fewshot.project.fingerprints import SOURCES
 from flows.cli.app import ORDER, build_app, main
+
+pytestmark = pytest.mark.usefixtures("command_line_leaves_no_trace")
 
 WRONG = [
     (["run", "glyphs-protonet"], 2, "unknown preset 'glyphs-protonet'; did you mean 'glyphs-protonet-5w1s'?"),
@@ -33,16 +32,6 @@ WRONG = [
     (["run", "--sett", "a=b"], 2, "No such option"),
     (["why", "trian"], 2, "unknown step 'trian'; did you mean 'train'?"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _command_line_leaves_no_trace() -> Iterator[None]:
-    """The command sets a signal handler and a log handler for its process, which here is that of all tests."""
-    library, before = logging.getLogger("fewshot"), signal.getsignal(signal.SIGTERM)
-    handlers, propagate = library.handlers, library.propagate
-    yield
-    signal.signal(signal.SIGTERM, before)
-    library.handlers, library.propagate = handlers, propagate
 
 
 @pytest.fixture(autouse=True)

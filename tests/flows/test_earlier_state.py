@@ -1,10 +1,8 @@
 """A state folder of an earlier release: its models load, evaluate, classify, report and roll back, and runs go on."""
 
 import json
-import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from project_copy import TINY, link
 from fewshot.project.paths import Home
 
 pytestmark = [
+    pytest.mark.usefixtures("command_line_leaves_no_trace"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -44,16 +43,6 @@ def earlier(template: Path, tmp_path_factory: pytest.TempPathFactory, servers: P
         kept.rename(home.mlflow)
         patch.chdir(project)
         yield home
-
-
-@pytest.fixture(autouse=True)
-def _command_line_leaves_no_trace() -> Iterator[None]:
-    """The command sets a signal handler and a log handler for its process, which here is that of all tests."""
-    library, before = logging.getLogger("fewshot"), signal.getsignal(signal.SIGTERM)
-    handlers, propagate = library.handlers, library.propagate
-    yield
-    signal.signal(signal.SIGTERM, before)
-    library.handlers, library.propagate = handlers, propagate
 
 
 def say(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -78,7 +78,7 @@ def cycles(home: Home, folder: Path, kills: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)
 def test_killed_at_twenty_random_moments_it_ends_as_if_it_had_not_been(
     own_home: Home, template: Path, servers: Place, tmp_path: Path
@@ -121,7 +121,7 @@ def test_of_two_started_together_one_does_the_work_and_the_other_says_so(home: H
     assert list((home.state / "flow-runs").glob("*.json")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_champion_that_was_deleted_is_said_so_and_replaced(home: Home) -> None:
     assert ended(retrain(home))[0] == 0
     Store.open(home).client.delete_model_version(MODEL, "1")

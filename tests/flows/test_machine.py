@@ -162,7 +162,7 @@ def test_the_living_are_not_taken_for_dead_by_a_process_whose_clock_was_set(home
     assert not is_dead(mine)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_clock_that_was_wrong_for_a_night_does_no_harm(home: Home, shim: Path) -> None:
     def retrained(seed: int, seconds: int) -> str:
         clock = shifted(shim, seconds) if seconds else {}

@@ -73,7 +73,7 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_what_was_trained_without_mlflow_is_registered_once_it_is_back(home: Home) -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
@@ -109,7 +109,7 @@ def test_what_was_trained_without_mlflow_is_registered_once_it_is_back(home: Hom
     assert "RUNNING" not in {found.info.status for found in runs(home)}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_that_lost_prefect_is_marked_so_and_one_more_ends_alike(home: Home) -> None:
     # With fewer tries than usual, so that the test takes less time.
     process = start(home, PREFECT_API_URL="", PREFECT_CLIENT_MAX_RETRIES="1")

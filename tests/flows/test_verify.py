@@ -45,7 +45,7 @@ def say(home: Home, *arguments: str) -> tuple[int | None, str]:
     return process.returncode, out + err
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_version_is_rebuilt_to_the_bit_and_whatever_is_not_the_same_is_named(repository: Home) -> None:
     home = repository
     train(home)

@@ -29,7 +29,7 @@ test: .venv/.test
 
 # What survives being killed twenty times, a lost server, a wrong clock; a version rebuilt to the bit.
 test-nightly: .venv/.test
-	@$(PYTEST) -m nightly $(PYTEST_ARGS)
+	@$(PYTEST) --dist worksteal -m nightly $(PYTEST_ARGS)
 
 test-all: test test-nightly
 

@@ -5,6 +5,7 @@ classifier.fit([five_cats, five_dogs], ["cat", "dog"])
 classifier.predict(more_images)      # ["dog", "cat", ...]
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -47,11 +48,14 @@ class FewShotClassifier:
         return self._task.class_names if self._task else ()
 
     def fit(self, support: Sequence[ImageArray], class_names: Sequence[str]) -> None:
-        """Learn the classes: for each one or more images, and a name. Two classes at least."""
-        if len(support) != len(class_names) or len(set(class_names)) < max(2, len(class_names)):
+        """Learn two or more classes: one or more images and a name for each. UsageError for fewer, or a name twice."""
+        classes, names = len(support), len(class_names)
+        if classes != names or len(set(class_names)) < max(2, names):
+            [(often, times)] = Counter(class_names).most_common(1) or [("", 0)]
+            twice = f", {times} of them {often!r}" if times > 1 else ""
             raise UsageError(
-                f"{len(support)} sets of support images and the class names {list(class_names)}: "
-                "give two or more classes, each with its own name and its own images"
+                f"{classes} sets of support images and {names} class names{twice}: give two or more classes, each with "
+                "its own name and its own images"
             )
         self._task = _Task(self.model.fit(support, class_names), tuple(class_names))
 

@@ -89,6 +89,8 @@ class Model:
 
         Raises UsageError, which calls a class by its name in `names`, for images that do not fit.
         """
+        if not support:
+            raise UsageError("there is no class to learn; give one or more images of each")
         named = names or [str(place) for place in range(len(support))]
         tensors = [self._tensor(images, f"support images of class '{name}'") for images, name in
                    zip(support, named, strict=True)]  # fmt: skip

@@ -1,6 +1,5 @@
 """A prepared dataset: its images, the classes of each split, its fixed episodes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +27,7 @@ class Dataset:
 
     @classmethod
     def from_arrays(
-        cls, images: Any, labels: Sequence[Any], name: str = "arrays", splits: in_memory.Splits = "hash"
+        cls, images: Any, labels: Any, name: str = "arrays", splits: in_memory.Splits = "hash"
     ) -> "Dataset":
         """A dataset of images in memory; see `fewshot.data.in_memory.from_arrays`."""
         return cls(*in_memory.from_arrays(images, labels, name, splits))

@@ -4,12 +4,13 @@
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
 from fewshot.data.pack import Pack, PackedClass
@@ -32,19 +33,18 @@ class Parts(NamedTuple):
     scheme: SplitScheme
 
 
-def from_arrays(images: Any, labels: Sequence[Any], name: str = "arrays", splits: Splits = "hash") -> Parts:
+def from_arrays(images: Any, labels: Any, name: str = "arrays", splits: Splits = "hash") -> Parts:
     """Images and a label for each.
 
     `images` is an array or tensor [image, channel, height, width], [image, height, width] or [image, height, width,
     channel], uint8 or float in [0, 1]. Labels may be of any kind; a class is called by its label's text. Raises
-    UsageError for other images, and for splits that name no or unknown classes.
+    UsageError for other images, for labels that name no class or two at once, and for splits that name no or unknown
+    classes.
     """
     pixels = _as_uint8(images)
-    names = np.array([str(label) for label in labels])
+    names = np.array(class_names(labels))
     if len(names) != len(pixels):
         raise UsageError(f"{len(pixels)} images but {len(names)} labels; give one label for each image")
-    if wrong := sorted(name for name in set(names.tolist()) if "@" in name or not name):
-        raise UsageError(f"label {wrong[0]!r} can't name a class: it is empty or holds '@', which marks rotations")
     order = np.argsort(names, kind="stable")
     distinct, starts, counts = np.unique(names[order], return_index=True, return_counts=True)
     classes = tuple(PackedClass(*of) for of in zip(distinct.tolist(), [name] * len(distinct), starts.tolist(),
@@ -63,12 +63,15 @@ def from_arrays(images: Any, labels: Sequence[Any], name: str = "arrays", splits
 def from_torch(dataset: Any, name: str = "torch", splits: Splits = "hash") -> Parts:
     """All items of a torch dataset that gives (image, label): tensors, arrays or PIL images of one size.
 
-    Raises UsageError that names the first item of another size.
+    What comes after the label in an item is left out. Raises UsageError that names the first item of another form or
+    size, and for a dataset without a length.
     """
     images: list[np.ndarray] = []
     labels: list[Any] = []
-    for place in range(len(dataset)):
-        image, label = dataset[place][:2]
+    for place, item in enumerate(_items(dataset)):
+        if not isinstance(item, tuple | list) or len(item) < 2:
+            raise UsageError(f"item {place} of the dataset is a {type(item).__name__}; it has to be (image, label)")
+        image, label = item[:2]
         array = _array(image)
         if images and array.shape != images[0].shape:
             raise UsageError(
@@ -76,7 +79,7 @@ def from_torch(dataset: Any, name: str = "torch", splits: Splits = "hash") -> Pa
                 "resize them, for example with torchvision.transforms.v2.Resize"
             )
         images.append(array)
-        labels.append(label.item() if hasattr(label, "item") else label)
+        labels.append(label)
     if not images:
         raise UsageError("the dataset is empty")
     return from_arrays(np.stack(images), labels, name, splits)
@@ -90,6 +93,8 @@ def from_folder(folder: str | Path, side: int = 84, channels: Literal[1, 3] = 3,
     from fewshot.data.image_files import read_image
     from fewshot.data.sources.folder import image_paths
 
+    if not Path(folder).is_dir():
+        raise DataError(f"{folder} is no folder; give one with a folder of images for each class")
     files = image_paths(Path(folder))
     if not files:
         raise DataError(f"{folder} holds no image; put a folder of images into it for each class")
@@ -124,12 +129,50 @@ def _assigned(splits: Splits, classes: list[str]) -> dict[str, tuple[str, ...]]:
     return {split: found[split] for split in SPLITS if found.get(split)}
 
 
+def class_names(labels: Any) -> list[str]:
+    """The class of each label: its text. UsageError for a label without one, and for two labels that read alike."""
+    if getattr(labels, "ndim", 1) != 1:
+        raise UsageError(f"labels of shape {tuple(labels.shape)}; give a sequence with one label for each image")
+    try:
+        given = [label.item() if hasattr(label, "item") else label for label in labels]
+    except TypeError:
+        raise UsageError(f"labels are {type(labels).__name__}; give one label for each image") from None
+    meant: dict[str, Any] = {}
+    for place, label in enumerate(given):
+        name = str(label)
+        if label is None or label != label or not name or "@" in name:
+            raise UsageError(
+                f"label {place} is {label!r}, which can't name a class: it is missing or empty, or holds '@', the mark "
+                "of rotations"
+            )
+        if meant.setdefault(name, label) != label:
+            raise UsageError(f"the labels {meant[name]!r} and {label!r} read alike; call two classes by two names")
+    return [str(label) for label in given]
+
+
+def _items(dataset: Any) -> Iterator[Any]:
+    """The items of a dataset, one after the other."""
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise UsageError(
+            f"a {type(dataset).__name__} has no length or no items by number; give a torch dataset with both"
+        )
+    return (dataset[place] for place in range(len(dataset)))
+
+
 def _array(image: Any) -> np.ndarray:
-    return np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu()
+        return np.asarray(image.float() if image.dtype == torch.bfloat16 else image)
+    return np.asarray(image)
 
 
 def _as_uint8(images: Any) -> UInt8[np.ndarray, "image channel height width"]:
-    array = _array(images)
+    try:
+        array = _array(images)
+    except ValueError:
+        raise UsageError(
+            "the images differ in size; resize them to one and give [image, channel, height, width]"
+        ) from None
     if array.ndim == 3:
         array = array[:, None]
     if array.ndim != 4 or not array.size:

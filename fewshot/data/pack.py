@@ -6,7 +6,7 @@ A pack is a folder of three files: `images.npy`, `index.json` (the classes, and 
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, NamedTuple
@@ -38,8 +38,8 @@ class PackedClass:
 class Pack:
     """The images of a dataset, those of one class in consecutive rows, and its classes sorted by name."""
 
-    images: UInt8[np.ndarray, "image channel height width"]
-    classes: tuple[PackedClass, ...]
+    images: UInt8[np.ndarray, "image channel height width"] = field(repr=False)
+    classes: tuple[PackedClass, ...] = field(repr=False)
     digest: str
     """SHA-256 of images.npy."""
 

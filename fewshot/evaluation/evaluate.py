@@ -14,7 +14,7 @@ from fewshot.errors import DataError
 from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
 from fewshot.evaluation.stats import Score, score
 from fewshot.migrations import FORMAT, format_of, migrate_numbers
-from fewshot.model import Model
+from fewshot.model import Model, load_model
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.schema import EvaluateSettings
 from fewshot.system.files import read_json, sha256_file, write_bytes, write_json
@@ -46,14 +46,16 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model, dataset: Dataset, options: EvaluateSettings | None = None, folder: Path | None = None
+    model: Model | str | Path, dataset: Dataset, options: EvaluateSettings | None = None, folder: Path | None = None
 ) -> Evaluation:
     """Test a model on a dataset's fixed test episodes, for each shape of `options`; write to `folder` if there is one.
 
+    A path is that of a model folder; what `load_model` raises is raised.
     A dataset that the model was not trained on may have too few classes for a shape; that shape is left out there.
     Methods that can treat queries both ways are measured both ways, on the same episodes and weights. Raises DataError
     for images of another size than the model was trained on.
     """
+    model = model if isinstance(model, Model) else load_model(model)
     options = options or EvaluateSettings()
     model.compute.prepare()
     bank = ImageBank(dataset.pack.images, model.compute.device)

@@ -53,7 +53,12 @@ def pick_device(name: str) -> torch.device:
     """The device called `name`; "auto" takes CUDA, then MPS, then the CPU. UsageError when it is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda, mps, or cuda:1 for the second card") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device={name} is none that this computes on; use auto, cpu, cuda or mps")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         there = f"{torch.cuda.device_count()} CUDA devices" if torch.cuda.is_available() else "no CUDA device"
         raise UsageError(f"device={name} was asked for, but this machine has {there}; use device=auto or device=cpu")

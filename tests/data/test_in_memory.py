@@ -38,6 +38,12 @@ def test_every_form_of_the_same_images_is_the_same_dataset() -> None:
         Dataset.from_arrays(colour.transpose(0, 2, 3, 1), LABELS).digest == Dataset.from_arrays(colour, LABELS).digest
     )
     assert Dataset.from_arrays(IMAGES, LABELS).digest != Dataset.from_arrays(IMAGES, LABELS[::-1]).digest
+    black = torch.zeros(80, 1, 6, 5)
+    assert Dataset.from_arrays(black.bfloat16(), LABELS).digest == Dataset.from_arrays(black, LABELS).digest
+
+
+def test_a_dataset_is_printed_in_a_line() -> None:
+    assert len(repr(Dataset.from_arrays(IMAGES, LABELS))) < 700
 
 
 def test_classes_are_shared_out_and_no_class_is_in_two_splits() -> None:
@@ -64,7 +70,13 @@ def test_fixed_episodes_are_the_same_each_time() -> None:
         (IMAGES.astype(np.int64), LABELS, "hash", "images are int64 from 0 to 169; give uint8"),
         (IMAGES - 3.0, LABELS, "hash", "not yet normalised"),
         (IMAGES[:, 0, 0], LABELS, "hash", r"images of shape \(80, 5\)"),
-        (IMAGES, ["a@90", *LABELS[1:]], "hash", "'a@90' can't name a class"),
+        (IMAGES, ["a@90", *LABELS[1:]], "hash", "label 0 is 'a@90', which can't name a class"),
+        (IMAGES, [*LABELS[1:], None], "hash", "label 79 is None, which can't name a class"),
+        (IMAGES, [float("nan"), *LABELS[1:]], "hash", "label 0 is nan, which can't name a class"),
+        (IMAGES, ["1", *LABELS[1:]], "hash", "the labels '1' and 1 read alike"),
+        (IMAGES, None, "hash", "labels are NoneType; give one label for each image"),
+        (IMAGES, np.array(LABELS)[:, None], "hash", r"labels of shape \(80, 1\)"),
+        ([IMAGES[0], IMAGES[0][:, 1:]], LABELS, "hash", "the images differ in size"),
         (IMAGES, LABELS, {"trian": [1]}, "unknown split 'trian'; did you mean 'train'"),
         (IMAGES, LABELS, {"train": [1, 11]}, r"unknown class in splits\['train'\] '11'"),
         (IMAGES, LABELS, {"train": [1, 2], "test": [2]}, "class '2' is in two splits, train and test"),
@@ -90,6 +102,10 @@ def test_a_torch_dataset_is_read_whole() -> None:
         Dataset.from_torch([(IMAGES[0], 0), (IMAGES[1][:, :3], 1)])
     with pytest.raises(UsageError, match="the dataset is empty"):
         Dataset.from_torch([])
+    with pytest.raises(UsageError, match=r"item 0 of the dataset is a ndarray; it has to be \(image, label\)"):
+        Dataset.from_torch(list(IMAGES))
+    with pytest.raises(UsageError, match="a zip has no length or no items by number"):
+        Dataset.from_torch(zip(IMAGES, LABELS, strict=True))
 
 
 def test_a_folder_is_a_dataset_of_its_folders(tmp_path: Path) -> None:
@@ -102,6 +118,8 @@ def test_a_folder_is_a_dataset_of_its_folders(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no image"):
         Dataset.from_folder(tmp_path / "empty")
+    with pytest.raises(DataError, match="nowhere is no folder; give one with a folder of images for each class"):
+        Dataset.from_folder(tmp_path / "nowhere")
 
 
 def test_the_episodes_of_a_torch_loader_are_whole_and_the_same_each_time() -> None:
@@ -120,5 +138,13 @@ def test_the_episodes_of_a_torch_loader_are_whole_and_the_same_each_time() -> No
         of = {int(image[0, 0, 0]): label for image, label in zip(IMAGES, LABELS, strict=True)}
         for image, label in zip(images, torch.cat([support_labels, query_labels]), strict=True):
             assert of[int(image[0, 0, 0])] == classes[label]
+    items = [dataset[place] for place in next(iter(sampler))]
+    assert collate("3w2s4q")([(image.numpy(), label) for image, label in items])[4] == first[0][4]
+    with pytest.raises(
+        UsageError, match="18 items, but an episode of 3w1s4q has 15; give the sampler and collate one shape"
+    ):
+        collate("3w1s4q")(items)
     with pytest.raises(UsageError, match="'3w' is no episode shape"):
         EpisodeBatchSampler(LABELS, "3w", 5)
+    with pytest.raises(UsageError, match="episodes=-1; give their number"):
+        EpisodeBatchSampler(LABELS, "3w2s4q", -1)

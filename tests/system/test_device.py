@@ -13,6 +13,12 @@ def test_a_missing_gpu_asked_for_by_name_is_a_usage_error() -> None:
         pick_device("cuda")
 
 
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "meta", "xla"])
+def test_a_device_that_is_none_of_ours_is_said(name: str) -> None:
+    with pytest.raises(UsageError, match=r"use auto, cpu, cuda"):
+        pick_device(name)
+
+
 def test_auto_takes_what_there_is() -> None:
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else pick_device("auto").type)
     assert pick_device("cpu") == torch.device("cpu")

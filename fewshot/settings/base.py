@@ -4,9 +4,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Immutable(BaseModel):
-    """Immutable settings; unknown names are an error."""
+    """Immutable settings; unknown names and defaults out of range are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class MethodSettings(Immutable):

@@ -52,7 +52,10 @@ def find(kind: Kind, name: str) -> Any:
     module = import_module(place) if name in own else _import(kind, reference, place)
     found = getattr(module, class_name, None)
     if found is None:
-        defined = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        here = [
+            value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__
+        ]
+        defined = [value.__name__ for value in here if not value.__name__.startswith("_")]
         hint = f"it defines {', '.join(defined)}" if defined else "it defines no class"
         raise UsageError(f"{kind}.name={reference}: {place} has no class {class_name}; {hint}")
     base_place, _, base_name = _ROOMS[kind].base.partition(":")

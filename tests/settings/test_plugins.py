@@ -1,6 +1,7 @@
 """Methods and backbones by name and by reference."""
 
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,9 @@ def test_a_wrong_setting_of_ones_own_method_is_named(folder: Path) -> None:
         load_settings(overrides=[own, "method.scala=2"])
     with pytest.raises(UsageError, match=r"setting method\.scale = -1: input should be greater than 0"):
         load_settings(overrides=[own, "method.scale=-1"])
+    (folder / "wrong.py").write_text(re.sub(r"Field\([\d.]+", 'Field("much"', COSINE_NET))
+    with pytest.raises(UsageError, match=r"setting method\.scale = 'much': input should be a valid number"):
+        load_settings(overrides=["method.name=wrong.py:CosineNet"])
 
 
 def test_a_change_of_the_source_is_reported(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,7 +21,8 @@ from fewshot.system.process_id import is_dead, this_process
 
 
 def _begin(flow: Any, flow_run: Any, state: State[Any]) -> None:
-    write_json(_file(find_home(), flow_run.id), {"owner": this_process()})
+    home = find_home()
+    write_json(_file(home, flow_run.id), {"owner": this_process(home.alive)})
 
 
 def _end(flow: Any, flow_run: Any, state: State[Any]) -> None:
@@ -40,7 +41,7 @@ NOTED: dict[str, Any] = {
 
 def mark_crashed_flow_runs(home: Home) -> list[str]:
     """Mark the runs of dead processes as crashed; returns their ids."""
-    dead = [file for file in sorted(_folder(home).glob("*.json")) if _owner_is_dead(file)]
+    dead = [file for file in sorted(_folder(home).glob("*.json")) if _owner_is_dead(file, home)]
     if not dead:
         return []
     with get_client(sync_client=True) as client:
@@ -63,9 +64,9 @@ def _folder(home: Home) -> Path:
     return home.state / "flow-runs"
 
 
-def _owner_is_dead(file: Path) -> bool:
+def _owner_is_dead(file: Path, home: Home) -> bool:
     try:
-        return is_dead(str(read_json(file, "delete it")["owner"]))
+        return is_dead(str(read_json(file, "delete it")["owner"]), home.alive)
     except FileNotFoundError:  # the run has just ended
         return False
     except DamagedFileError:

@@ -59,6 +59,11 @@ class Home:
         """Lock files."""
         return self.state / "locks"
 
+    @property
+    def alive(self) -> Path:
+        """A lock file for each process that runs a flow or a training, which it holds until it ends."""
+        return self.locks / "alive"
+
     def training(self, key: str) -> Path:
         """Checkpoints and finished weights of one training."""
         return self.trainings / key

@@ -4,8 +4,12 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fewshot.project.paths import Home, find_home
+from fewshot.project.server_key import server_key
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -48,10 +52,25 @@ def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str,
         "TORCH_HOME": str(home.state / "torch"),
     }
     wanted = {name: given.get(name, value) for name, value in wanted.items()}
+    if (api := given.get("PREFECT_API_URL", "")) == "":
+        wanted["PREFECT_API_AUTH_STRING"] = server_key(home)  # of the servers that this project starts
+    elif _is_here(api):
+        wanted["PREFECT_API_AUTH_STRING"] = given.get("PREFECT_API_AUTH_STRING", server_key(home))
+    # A proxy is for other machines; with these, what talks to a server of this one does not ask it.
+    here = [*filter(None, (given.get("NO_PROXY", "") or given.get("no_proxy", "")).split(",")), *_LOOPBACK]
+    wanted["NO_PROXY"] = wanted["no_proxy"] = ",".join(dict.fromkeys(here))
     # DVC's stages say `python`: that must be this interpreter, whatever else the shell finds first.
     folder, path = str(Path(sys.executable).parent), given.get("PATH", os.defpath)
     wanted["PATH"] = path if path.split(os.pathsep)[0] == folder else os.pathsep.join((folder, path))
     return wanted
+
+
+def _is_here(url: str) -> bool:
+    """True for an address of this machine: the key is sent to no other."""
+    try:
+        return urlsplit(url).hostname in _LOOPBACK
+    except ValueError:  # no address at all
+        return False
 
 
 def open_home() -> Home:

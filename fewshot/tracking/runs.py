@@ -56,7 +56,7 @@ class Run:
         """A new run with its settings and lineage, owned by this process."""
         from mlflow.entities import Param
 
-        tags = lineage.tags() | {OWNER: this_process()}
+        tags = lineage.tags() | {OWNER: this_process(store.alive)}
         run = cls.start(store, settings.register_.experiment, settings.run_name, tags)
         params = [Param(name, str(value)) for name, value in flatten(settings.plain()).items()]
         store.client.log_batch(run.id, params=params)
@@ -66,7 +66,7 @@ class Run:
     def working(self) -> Iterator[MetricWriter]:
         """Mark the run as written by this process: RUNNING in the block, then FINISHED, FAILED or KILLED."""
         client = self.store.client
-        client.set_tag(self.id, OWNER, this_process())
+        client.set_tag(self.id, OWNER, this_process(self.store.alive))
         client.update_run(self.id, status="RUNNING")
         status = "FAILED"
         try:
@@ -190,7 +190,7 @@ def mark_crashed_runs(store: Store) -> list[str]:
     client = store.client
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     running = client.search_runs(experiments, filter_string="attributes.status = 'RUNNING'")
-    dead = [run.info.run_id for run in running if is_dead(run.data.tags.get(OWNER, ""))]
+    dead = [run.info.run_id for run in running if is_dead(run.data.tags.get(OWNER, ""), store.alive)]
     for run_id in dead:
         client.set_terminated(run_id, "KILLED")
     return dead

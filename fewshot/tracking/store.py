@@ -33,6 +33,11 @@ class Store:
         """The store of a project: at MLFLOW_TRACKING_URI, or in its state folder."""
         return cls(home.tracking_uri, home.mlflow, home.locks)
 
+    @property
+    def alive(self) -> Path:
+        """The folder of lock files that living processes hold."""
+        return self._locks / "alive"
+
     def lock(self, name: str, timeout_s: float = -1.0) -> FileLock:
         """A lock between processes; the default is to wait for it without limit."""
         self._locks.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,16 @@
 
 import logging
 import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.status import Status
 
 from fewshot.cli.console import command_name, make_console
+from fewshot.project.paths import Home
+from fewshot.project.server_key import server_key
+from flows.servers.guard import ENTER
 from flows.steps import LABEL, Remark, ReportHandler, StepDone, Waiting
 from flows.summary import in_words, percent
 
@@ -52,10 +56,14 @@ def _step(done: StepDone) -> None:
     make_console().print(f"  {done.label:{LABEL}} [{colour}]{word:7}[/] {done.seconds:7.1f} s")
 
 
-def addresses(mlflow_port: int, prefect_port: int) -> None:
-    """Print the addresses of the two pages."""
+def addresses(home: Home, mlflow_port: int, prefect_port: int) -> None:
+    """Print the addresses of the two pages; that of Prefect's with its key on a terminal, never into a file."""
     print(f'MLflow   http://127.0.0.1:{mlflow_port}   (the link "Model training" shows runs and model versions)')
-    print(f"Prefect  http://127.0.0.1:{prefect_port}")
+    page = f"http://127.0.0.1:{prefect_port}"
+    if sys.stdout.isatty():
+        print(f"Prefect  {page}{ENTER}#{server_key(home)}")
+    else:
+        print(f"Prefect  {page}   (it asks for a password: the line in {home.prefect / 'api-key'})")
     print("Ctrl-C stops both", flush=True)
 
 

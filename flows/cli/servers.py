@@ -31,7 +31,7 @@ def ui(home: Home, mlflow_port: MLflowPort = 5000, prefect_port: PrefectPort = 4
     steps.show(output.Reports())
     try:
         with both_servers(home, mlflow_port, prefect_port) as supervisor:
-            output.addresses(mlflow_port, prefect_port)
+            output.addresses(home, mlflow_port, prefect_port)
             while True:
                 supervisor.watch(60, steps.remark)
     except KeyboardInterrupt:
@@ -52,7 +52,7 @@ def up(
     from fewshot.settings.presets import load_settings
     from flows import steps
     from flows.cli import output
-    from flows.servers.both import api_address
+    from flows.servers.prefect_server import api_address
     from flows.servers.up import SWEEP_S, everything, free_crashed_runs
     from flows.servers.up import check as examine
 
@@ -64,7 +64,7 @@ def up(
     load_settings(preset, settings)  # a wrong name is said now, not at night
     try:
         with everything(home, mlflow_port, prefect_port, preset, settings or [], cron) as supervisor:
-            output.addresses(mlflow_port, prefect_port)
+            output.addresses(home, mlflow_port, prefect_port)
             output.schedule(preset, cron)
             while True:
                 supervisor.watch(SWEEP_S, steps.remark)

@@ -10,9 +10,8 @@ from filelock import FileLock, Timeout
 from fewshot.errors import PipelineError
 from fewshot.project.paths import Home
 from fewshot.system.files import write_bytes
+from flows.servers.prefect_server import HOST, api_address, server_command, server_variables
 from flows.servers.supervisor import Part, Supervisor
-
-HOST = "127.0.0.1"
 
 
 @contextmanager
@@ -25,10 +24,6 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
 
     taken = (("MLflow", mlflow_port, "--mlflow-port"), ("Prefect", prefect_port, "--prefect-port"))
     api = api_address(prefect_port)
-    python = [sys.executable, "-m"]
-    places = ["--backend-store-uri", home.tracking_uri, "--artifacts-destination", str(home.mlflow / "artifacts")]
-    mlflow = ["mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1", *places]
-    prefect = ["prefect", "server", "start", "--host", HOST, "--port", str(prefect_port)]
     note, ours = home.prefect / "api-url", FileLock(home.file_lock("supervisor"))
     try:
         ours.acquire(timeout=0)
@@ -40,16 +35,17 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
             _check_free(name, port, option)
         Store.open(home).connect()  # a new database is made by one process
         supervisor.start(
-            Part("MLflow", [*python, *mlflow], home.mlflow / "server.log", f"http://{HOST}:{mlflow_port}/health")
+            Part(
+                "MLflow", _mlflow(home, mlflow_port), home.mlflow / "server.log", f"http://{HOST}:{mlflow_port}/health"
+            )
         )
         supervisor.start(
             Part(
                 "Prefect",
-                [*python, *prefect],
+                server_command(prefect_port),
                 home.prefect / "server.log",
                 f"{api}/health",
-                # The page asks this address; it would ask port 4200 whatever the server's own port is.
-                {"PREFECT_SERVER_UI_API_URL": api},
+                server_variables(home, prefect_port, has_page=True),
                 # The lock that `fewshot run` holds while its own server brings a new database up to date.
                 home.file_lock("prefect"),
             )
@@ -62,9 +58,12 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
         ours.release()
 
 
-def api_address(port: int) -> str:
-    """The API address of Prefect's server on a port of this machine."""
-    return f"http://{HOST}:{port}/api"
+def _mlflow(home: Home, port: int) -> list[str]:
+    """The command of MLflow's server. Its own list of hosts holds names such as 10.evil.example."""
+    hosts = ",".join(f"{name}:{port}" for name in (HOST, "localhost"))
+    places = ["--backend-store-uri", home.tracking_uri, "--artifacts-destination", str(home.mlflow / "artifacts")]
+    options = ["--host", HOST, "--port", str(port), "--workers", "1", "--allowed-hosts", hosts, *places]
+    return [sys.executable, "-m", "mlflow", "server", *options]
 
 
 def _check_free(name: str, port: int, option: str) -> None:

@@ -2,16 +2,14 @@
 
 Prefect would start the same server by itself, but later (it first imports the server into the client, 3 s), in the
 terminal's process group (Ctrl-C would end it before the flow could say how it ended), and it would outlive a killed
-parent for ever. `python -m flows.servers.ephemeral_prefect PORT PARENT` is that server; it ends when its
-parent is gone.
+parent for ever. This one ends when its parent is gone.
 """
 
 import atexit
 import os
+import re
 import socket
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,17 +19,18 @@ import httpx
 from filelock import FileLock
 
 from fewshot.errors import PipelineError
-from fewshot.project.fingerprints import SOURCES
 from fewshot.project.paths import Home
+from fewshot.project.server_key import server_key
+from flows.servers.prefect_http import answers
+from flows.servers.prefect_server import api_address, server_command, server_variables
 
 START_LIMIT_S = 180
 """A new database takes 16 s on a quiet machine, over a minute on a loaded one."""
-PARENT_CHECK_S = 1.0
 
 
 @contextmanager
 def prefect_api(home: Home) -> Iterator[Callable[[], None]]:
-    """Set PREFECT_API_URL, and yield a function that waits until the API answers: call it after the heavy imports.
+    """Set PREFECT_API_URL and the key, and yield a function that waits for an answer: call it after the heavy imports.
 
     An API that the user named, or that of a running `fewshot ui`, is used as it is. Raises PipelineError if it does
     not answer, or if ours does not start.
@@ -39,6 +38,7 @@ def prefect_api(home: Home) -> Iterator[Callable[[], None]]:
     if given := os.environ.get("PREFECT_API_URL"):
         yield lambda: _check(given)
         return
+    os.environ["PREFECT_API_AUTH_STRING"] = server_key(home)
     if shared := running_api(home):
         os.environ["PREFECT_API_URL"] = shared
         yield lambda: None
@@ -48,10 +48,10 @@ def prefect_api(home: Home) -> Iterator[Callable[[], None]]:
     # One at a time until it answers: two servers that migrate one new database fail.
     lock = FileLock(home.file_lock("prefect"))
     lock.acquire()
-    server = _start(port, log)
+    server = _start(home, port, log)
     # At exit and not here: Prefect sends the last log lines and events when the interpreter ends.
     atexit.register(stop, server)
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    os.environ["PREFECT_API_URL"] = api_address(port)
     try:
         yield lambda: _wait(server, port, log, lock)
     finally:
@@ -60,28 +60,22 @@ def prefect_api(home: Home) -> Iterator[Callable[[], None]]:
 
 def _check(url: str) -> None:
     try:
-        httpx.get(f"{url}/health", timeout=20)
-    except httpx.HTTPError as error:
+        httpx.get(f"{url}/health", timeout=20).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        said = str(error).partition("\n")[0]
         raise PipelineError(
-            f"Prefect at PREFECT_API_URL={url} does not answer ({error}); start it, or unset PREFECT_API_URL"
+            f"Prefect at PREFECT_API_URL={url} does not answer ({said}); start it, or unset PREFECT_API_URL"
         ) from None
 
 
 def running_api(home: Home) -> str | None:
-    """The address of the API that a running `fewshot ui` left in the state folder, if it answers."""
-    note = home.prefect / "api-url"
-    if not note.is_file():
-        return None
-    url = note.read_text(encoding="utf-8").strip()
-    return url if url and answers(f"{url}/health") else None
-
-
-def answers(url: str) -> bool:
-    """Whether an HTTP GET returns a status below 400 within 2 s."""
+    """The address of the API that a running `fewshot ui` left in the state folder, if it answers to our key."""
     try:
-        return httpx.get(url, timeout=2, trust_env=False).status_code < 400
-    except httpx.HTTPError:
-        return False
+        url = (home.prefect / "api-url").read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    is_ours = re.fullmatch(re.escape(api_address(0)).replace("0/api", r"\d{1,5}/api"), url)
+    return url if is_ours and answers(f"{url}/admin/version", server_key(home)) else None
 
 
 def free_port() -> int:
@@ -102,13 +96,11 @@ def stop(process: "subprocess.Popen[bytes]", limit_s: float = 10) -> None:
         process.wait()
 
 
-def _start(port: int, log: Path) -> "subprocess.Popen[bytes]":
-    # The three PREFECT__ variables are what Prefect sets for its own embedded server: no page, no scheduler.
-    ephemeral = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+def _start(home: Home, port: int, log: Path) -> "subprocess.Popen[bytes]":
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.servers.ephemeral_prefect", str(port), str(os.getpid())],
-            env={**os.environ, **ephemeral, "PYTHONPATH": str(SOURCES)},
+            server_command(port, os.getpid()),
+            env={**os.environ, **server_variables(home, port, has_page=False)},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -118,28 +110,8 @@ def _start(port: int, log: Path) -> "subprocess.Popen[bytes]":
 
 def _wait(server: "subprocess.Popen[bytes]", port: int, log: Path, lock: FileLock) -> None:
     deadline = time.monotonic() + START_LIMIT_S
-    while not answers(f"http://127.0.0.1:{port}/api/health"):
+    while not answers(f"{api_address(port)}/health"):
         if server.poll() is not None or time.monotonic() > deadline:
             raise PipelineError(f"Prefect's server did not start on port {port}; {log} says why")
         time.sleep(0.1)
     lock.release()
-
-
-def _serve(port: int, parent: int) -> None:
-    import uvicorn
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_CHECK_S)
-        server.should_exit = True
-
-    config = uvicorn.Config(
-        "prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="error"
-    )
-    server = uvicorn.Server(config)
-    threading.Thread(target=watch, daemon=True).start()
-    server.run()
-
-
-if __name__ == "__main__":
-    _serve(int(sys.argv[1]), int(sys.argv[2]))

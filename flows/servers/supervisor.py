@@ -17,10 +17,10 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
-from fewshot.errors import PipelineError
+from fewshot.errors import DamagedFileError, PipelineError
 from fewshot.system.files import read_json, write_json
-from fewshot.system.process_id import is_dead, mark_of
-from flows.servers.ephemeral_prefect import answers
+from fewshot.system.process_id import Liveness, liveness, mark_of
+from flows.servers.prefect_http import answers
 
 START_LIMIT_S = 180
 STOP_LIMIT_S = 15
@@ -41,6 +41,8 @@ class Part:
     variables: Mapping[str, str] = field(default_factory=dict)
     lock: Path | None = None
     """Held while the part starts."""
+    key: str = ""
+    """The key that the address asks for."""
 
 
 class Supervisor:
@@ -112,7 +114,7 @@ def _spawn(part: Part) -> "subprocess.Popen[bytes]":
 
 def _wait(part: Part, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + START_LIMIT_S
-    while not answers(part.health):
+    while not answers(part.health, part.key):
         if process.poll() is not None or time.monotonic() > deadline:
             raise PipelineError(f"{part.name} did not start; {part.log} says why")
         time.sleep(0.2)
@@ -157,9 +159,12 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def _end_left_behind(note: Path) -> None:
-    if not note.is_file():
-        return
-    for owner in read_json(note, "delete it")["processes"]:
-        if not is_dead(owner):
+    """End the processes of the note that are ours and live. A number of another machine is a stranger's here."""
+    try:
+        owners = list(read_json(note, "delete it")["processes"])
+    except (DamagedFileError, KeyError, TypeError):  # not there, or nothing that can be trusted
+        owners = []
+    for owner in owners:
+        if isinstance(owner, str) and liveness(owner) is Liveness.ALIVE:
             _end(_family(int(owner.split("/")[1])))
     note.unlink(missing_ok=True)

@@ -6,15 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import httpx
 
 from fewshot.errors import PipelineError
 from fewshot.project.doctor import Finding
 from fewshot.project.paths import Home
-from flows.servers.both import api_address, both_servers
+from fewshot.project.server_key import server_key
+from flows.servers.both import both_servers
 from flows.servers.ephemeral_prefect import running_api
+from flows.servers.prefect_http import ask
+from flows.servers.prefect_server import api_address
 from flows.servers.supervisor import Part, Supervisor
 
 POOL = "local"
@@ -38,7 +38,8 @@ def everything(
                 [*worker, "--name", "fewshot-up"],
                 home.prefect / "worker.log",
                 f"{api}/work_pools/{POOL}",  # which a new worker makes
-                {"PREFECT_API_URL": api},
+                {"PREFECT_API_URL": api, "PREFECT_API_AUTH_STRING": server_key(home)},
+                key=server_key(home),
             )
         )
         parameters = json.dumps({"preset": preset, "overrides": overrides})
@@ -53,10 +54,11 @@ def check(home: Home) -> list[Finding]:
     if api is None:
         return [Finding("Prefect", False, "no server of this project answers; start: fewshot up")]
     findings = [Finding("Prefect", True, f"answers at {api}")]
-    workers = _ask(api, f"/work_pools/{POOL}/workers/filter", {})
+    key = server_key(home)
+    workers = ask(api, key, f"/work_pools/{POOL}/workers/filter", {})
     online = [worker["name"] for worker in workers or [] if worker["status"] == "ONLINE"]
     findings.append(Finding("worker", bool(online), ", ".join(online) or f"none is online in the pool {POOL}"))
-    deployed = {one["name"]: one for one in _ask(api, "/deployments/filter", {}) or []}
+    deployed = {one["name"]: one for one in ask(api, key, "/deployments/filter", {}) or []}
     nightly = deployed.get(NIGHTLY.partition("/")[2])
     active = [one["schedule"].get("cron", "") for one in (nightly or {}).get("schedules", []) if one["active"]]
     when = f"retrain at {', '.join(active)} (UTC)" if active else "none is active; start fewshot up again"
@@ -65,27 +67,22 @@ def check(home: Home) -> list[Finding]:
 
 def free_crashed_runs(home: Home, api: str, remark: Callable[[str], None]) -> None:
     """Mark flow runs and MLflow runs whose process was killed, so that nothing waits for them."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     from fewshot.tracking.runs import mark_crashed_runs
     from fewshot.tracking.store import Store
     from flows.crashed_runs import mark_crashed_flow_runs
 
-    with temporary_settings({PREFECT_API_URL: api}):
+    with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: server_key(home)}):
         for dead in (*mark_crashed_flow_runs(home), *mark_crashed_runs(Store.open(home))):
             remark(f"run {dead} was left behind by a process that was killed; it is marked so now")
-
-
-def _ask(api: str, path: str, body: dict[str, Any]) -> Any:
-    answer = httpx.post(api + path, json=body, timeout=20, trust_env=False)
-    return answer.json() if answer.status_code < 400 else None
 
 
 def _deploy(home: Home, api: str, *arguments: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *arguments],
         cwd=home.project,
-        env={**os.environ, "PREFECT_API_URL": api},
+        env={**os.environ, "PREFECT_API_URL": api, "PREFECT_API_AUTH_STRING": server_key(home)},
         capture_output=True,
         text=True,
     )

@@ -68,12 +68,20 @@ def at_home(home: Home, servers: Place) -> Iterator[Home]:
     with pytest.MonkeyPatch.context() as patch:
         _set_environment(home, patch)
         patch.setenv("PREFECT_API_URL", url)
+        key = (database.parents[1] / "prefect" / "api-key").read_text().strip()
+        patch.setenv("PREFECT_API_AUTH_STRING", key)
         home.mlflow.mkdir(parents=True)
         shutil.copy(database, home.mlflow / "mlflow.db")
-        from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+        from prefect.settings import (
+            PREFECT_API_AUTH_STRING,
+            PREFECT_API_URL,
+            PREFECT_HOME,
+            PREFECT_LOCAL_STORAGE_PATH,
+            temporary_settings,
+        )
 
-        places = {PREFECT_API_URL: url, PREFECT_HOME: home.prefect, PREFECT_LOCAL_STORAGE_PATH: home.results}
-        with temporary_settings(places):
+        server = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: key}
+        with temporary_settings({**server, PREFECT_HOME: home.prefect, PREFECT_LOCAL_STORAGE_PATH: home.results}):
             yield home
 
 

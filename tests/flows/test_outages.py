@@ -18,7 +18,8 @@ from test_pipeline import runs, versions
 from fewshot.project.paths import Home
 from fewshot.system.files import sha256_file
 from fewshot.tracking.store import Store
-from flows.servers.ephemeral_prefect import answers, free_port
+from flows.servers.ephemeral_prefect import free_port
+from flows.servers.prefect_http import answers
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -1,5 +1,7 @@
 """`fewshot ui` and `fewshot up`: servers, workers, schedules, restarts, ends."""
 
+import base64
+import json
 import os
 import signal
 import subprocess
@@ -13,9 +15,11 @@ import pytest
 from project_copy import TINY, command, run_tiny, wait_for
 
 from fewshot.project.paths import Home
+from fewshot.project.server_key import server_key
 from fewshot.project.tool_environment import environment
 from fewshot.tracking.store import Store
-from flows.servers.ephemeral_prefect import answers, free_port, stop
+from flows.servers.ephemeral_prefect import free_port, stop
+from flows.servers.prefect_http import answers, ask
 from flows.summary import in_words, percent
 
 # Of what the tests before left for the garbage collector; the servers are processes of their own.
@@ -53,6 +57,7 @@ def test_ui_serves_both_pages_a_worker_runs_the_deployment_and_all_ends(own_home
         assert answers(f"http://127.0.0.1:{mlflow}/")
         assert answers(f"http://127.0.0.1:{prefect}/")
         assert f"127.0.0.1:{prefect}/api" in httpx.get(f"http://127.0.0.1:{prefect}/ui-settings", timeout=20).text
+        assert strangers_let_in(own_home, mlflow, prefect) == []
         _deploy_and_run(own_home, note.read_text().strip(), tmp_path / "worker.log")
         # The command finds the server that is there, and the results that the worker left.
         out, err = run_tiny(own_home, PREFECT_API_URL="").communicate(timeout=200)
@@ -63,6 +68,12 @@ def test_ui_serves_both_pages_a_worker_runs_the_deployment_and_all_ends(own_home
     assert ui.returncode == 0, out + err
     assert f"MLflow   http://127.0.0.1:{mlflow}" in out
     assert f"Prefect  http://127.0.0.1:{prefect}" in out
+    # The key is in its own file, for its owner to read, and in nothing else that was written.
+    key = own_home.prefect / "api-key"
+    assert key.stat().st_mode & 0o077 == 0
+    secret = server_key(own_home).partition(":")[2].encode()
+    assert [file for file in own_home.state.rglob("*") if file.is_file() and secret in file.read_bytes()] == [key]
+    assert secret.decode() not in out + err
     assert "both servers are stopped" in err
     assert not note.exists()
     assert len(children) >= 2
@@ -111,7 +122,8 @@ def test_up_retrains_on_its_schedule_and_starts_again_what_dies(own_home: Home) 
 
 def _deploy_and_run(home: Home, url: str, log: Path) -> None:
     """Deploy prefect.yaml, start a worker from another folder, trigger one run and wait until it is done."""
-    environ = {**os.environ, **environment(home), "PREFECT_API_URL": url, "PYTHONPATH": ""}
+    own = environment(home, {"PATH": os.environ["PATH"]})
+    environ = {**os.environ, **own, "PREFECT_API_URL": url, "PYTHONPATH": ""}
     prefect = [sys.executable, "-m", "prefect"]
 
     def tell(*arguments: str) -> None:
@@ -129,7 +141,7 @@ def _deploy_and_run(home: Home, url: str, log: Path) -> None:
             stderr=file,
         )
     try:
-        _wait_for_pool(url)
+        _wait_for_pool(url, environ["PREFECT_API_AUTH_STRING"])
         tell("--no-prompt", "deploy", "--all")
         overrides = "[" + ", ".join(f'"{setting}"' for setting in TINY) + "]"
         tell("deployment", "run", TARGET, "--param", f"overrides={overrides}", "--watch")
@@ -138,9 +150,52 @@ def _deploy_and_run(home: Home, url: str, log: Path) -> None:
     assert "register           ran" in log.read_text()
 
 
-def _wait_for_pool(url: str, limit_s: float = 100) -> None:
+def strangers_let_in(home: Home, mlflow: int, prefect: int) -> list[str]:
+    """Requests as pages of other origins, other programs and names send them; those that were not refused."""
+    key = server_key(home)
+    own = {"Authorization": "Basic " + base64.b64encode(key.encode()).decode()}
+    places = {
+        f"http://127.0.0.1:{mlflow}/api/2.0/mlflow/experiments/create": {},
+        f"http://127.0.0.1:{prefect}/api/variables/": own,
+    }
+    hostile: list[dict[str, str]] = [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example"},
+        {"Host": "10.evil.example"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": "192.168.1.5"},
+        {"Host": "10.evil.example", "Origin": "http://10.evil.example"},
+    ]
+    let_in = []
+    with httpx.Client(trust_env=False, timeout=20) as client:
+        for place, known in places.items():
+            for number, headers in enumerate(hostile):
+                for kind in ("application/json", "text/plain"):
+                    body = json.dumps({"name": f"stranger_{number}", "value": "x"})
+                    answer = client.post(place, content=body, headers={"Content-Type": kind, **known, **headers})
+                    if answer.status_code not in (400, 403) or "access-control-allow-origin" in answer.headers:
+                        let_in.append(f"{place} {headers} {kind}: {answer.status_code} {answer.text}")
+            asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+            preflight = client.options(place, headers={"Origin": "https://evil.example", **asked})
+            if preflight.headers.get("access-control-allow-origin"):
+                let_in.append(f"{place} preflight: {preflight.headers}")
+        # Without Origin: what has no key reads and writes nothing; what has it writes only with a token.
+        api = f"http://127.0.0.1:{prefect}/api"
+        if (without := client.post(f"{api}/flows/filter", json={})).status_code not in (401, 403):
+            let_in.append(f"no key: {without.status_code}")
+        if (untokened := client.post(f"{api}/variables/", json={"name": "a", "value": 1}, headers=own)).is_success:
+            let_in.append(f"no token: {untokened.status_code}")
+        if (port := client.get(f"{api}/flows/count", headers={**own, "Sec-Fetch-Site": "same-site"})).is_success:
+            let_in.append(f"a page of another port: {port.status_code}")
+        if ask(api, key, "/flows/filter", {}) is None:
+            let_in.append("our own question was refused")
+    return let_in
+
+
+def _wait_for_pool(url: str, key: str, limit_s: float = 100) -> None:
     """Until the worker has made its work pool."""
     deadline = time.monotonic() + limit_s
-    while not answers(f"{url}/work_pools/local"):
+    while not answers(f"{url}/work_pools/local", key):
         assert time.monotonic() < deadline
         time.sleep(0.3)

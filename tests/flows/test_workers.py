@@ -34,7 +34,8 @@ def test_the_nightly_retraining_deploys_to_other_pools_without_other_code(
 
     prefect("work-pool", "create", kind, "--type", kind)
     prefect("deploy", "--all", "--prefect-file", f"docs/workers/{kind}.yaml")
-    found = httpx.get(f"{api}/deployments/name/retrain/nightly-{kind}", trust_env=False).json()
+    key = tuple(os.environ["PREFECT_API_AUTH_STRING"].split(":"))
+    found = httpx.get(f"{api}/deployments/name/retrain/nightly-{kind}", trust_env=False, auth=key).json()
     assert found["entrypoint"] == "flows/retrain.py:retrain"
     assert found["parameters"]["preset"] == "glyphs-protonet-5w1s"
     assert [one["schedule"]["cron"] for one in found["schedules"]] == ["0 3 * * *"]
@@ -49,6 +50,6 @@ def test_the_nightly_retraining_deploys_to_other_pools_without_other_code(
     assert {key: nightly[key] for key in other if key not in ("name", "work_pool")} == {
         key: value for key, value in other.items() if key not in ("name", "work_pool")
     }
-    pool = httpx.get(f"{api}/work_pools/{kind}", trust_env=False).json()
+    pool = httpx.get(f"{api}/work_pools/{kind}", trust_env=False, auth=key).json()
     known = pool["base_job_template"]["variables"]["properties"]
     assert other["work_pool"]["job_variables"].keys() <= known.keys()

@@ -21,6 +21,7 @@ def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str,
         "PREFECT_HOME": str(home.prefect),
         "PREFECT_LOCAL_STORAGE_PATH": str(home.results),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         # Prefect gives its embedded server 20 s to start; a loaded machine was seen to need 25 s.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         # The console belongs to the command line; the same lines still reach Prefect's UI.
@@ -53,7 +54,8 @@ def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str,
     }
     wanted = {name: given.get(name, value) for name, value in wanted.items()}
     if (api := given.get("PREFECT_API_URL", "")) == "":
-        wanted["PREFECT_API_AUTH_STRING"] = server_key(home)  # of the servers that this project starts
+        # Of the servers that this project starts, one that is started by hand included.
+        wanted["PREFECT_API_AUTH_STRING"] = wanted["PREFECT_SERVER_API_AUTH_STRING"] = server_key(home)
     elif _is_here(api):
         wanted["PREFECT_API_AUTH_STRING"] = given.get("PREFECT_API_AUTH_STRING", server_key(home))
     # A proxy is for other machines; with these, what talks to a server of this one does not ask it.

@@ -11,11 +11,13 @@ from rich.status import Status
 from fewshot.cli.console import command_name, make_console
 from fewshot.project.paths import Home
 from fewshot.project.server_key import server_key
+from flows.servers.both import mlflow_address
 from flows.servers.guard import ENTER
 from flows.steps import LABEL, Remark, ReportHandler, StepDone, Waiting
 from flows.summary import in_words, percent
 
 if TYPE_CHECKING:
+    from flows.servers.schedule import Schedule
     from flows.why import Verdict
 
 
@@ -58,7 +60,8 @@ def _step(done: StepDone) -> None:
 
 def addresses(home: Home, mlflow_port: int, prefect_port: int) -> None:
     """Print the addresses of the two pages; that of Prefect's with its key on a terminal, never into a file."""
-    print(f'MLflow   http://127.0.0.1:{mlflow_port}   (the link "Model training" shows runs and model versions)')
+    mlflow = mlflow_address(home, mlflow_port)
+    print(f'MLflow   {mlflow}   (the link "Model training" shows runs and model versions)')
     page = f"http://127.0.0.1:{prefect_port}"
     if sys.stdout.isatty():
         print(f"Prefect  {page}{ENTER}#{server_key(home)}")
@@ -108,9 +111,10 @@ def outcome(found: dict[str, Any]) -> None:
     console.print(f"\n  next: {command_name()} history {found['model']}", markup=False)
 
 
-def schedule(preset: str, cron: str) -> None:
-    """Print when a preset is retrained."""
-    print(f"retrain {preset} at {cron} (UTC); at once: fewshot retrain", flush=True)
+def schedule(chosen: "Schedule") -> None:
+    """Print when a preset is retrained, and the command that does it at once."""
+    now = shlex.join([command_name(), "retrain", chosen.preset, *(f"--set={one}" for one in chosen.overrides)])
+    print(f"retrain {chosen.preset} at {chosen.cron} ({chosen.timezone}); at once: {now}", flush=True)
 
 
 def watched(path: str) -> None:

@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: fewshot ui --mlflow-port 5001 --prefect-port 4201")(in_project(ui))
     app.command(
         epilog='Examples: fewshot up | fewshot up omniglot-protonet-5w1s --cron "0 2 * * 1-5" '
-        "--set gate.margin=0.002 | fewshot up --check",
+        "--timezone Europe/Berlin --set gate.margin=0.002 | fewshot up --check",
     )(in_project(up))
     example = 'Example: eval "$(fewshot env)"; prefect worker start --pool local --type process'
     app.command("env", epilog=example)(show_environment)
@@ -42,7 +42,8 @@ def up(
     home: Home,
     preset: PresetArgument = DEFAULT_PRESET,
     settings: SetOption = None,
-    cron: Annotated[str, typer.Option(help="When to retrain, as cron writes it, in UTC.")] = "0 3 * * *",
+    cron: Annotated[str, typer.Option(help="When to retrain, as cron writes it.")] = "0 3 * * *",
+    timezone: Annotated[str, typer.Option(help="Time zone of --cron, such as Europe/Berlin.")] = "UTC",
     mlflow_port: MLflowPort = 5000,
     prefect_port: PrefectPort = 4200,
     check: Annotated[bool, typer.Option("--check", help="Only say whether all parts of a running one work.")] = False,
@@ -53,22 +54,23 @@ def up(
     from flows import steps
     from flows.cli import output
     from flows.servers.prefect_server import api_address
-    from flows.servers.up import SWEEP_S, everything, free_crashed_runs
+    from flows.servers.schedule import Schedule, check_schedule
     from flows.servers.up import check as examine
+    from flows.servers.up import everything, look_after
 
     if check:
         if not print_findings(examine(home)):
             raise typer.Exit(1)
         return
     steps.show(output.Reports())
-    load_settings(preset, settings)  # a wrong name is said now, not at night
+    schedule = Schedule(cron, timezone, preset, settings or [])
+    load_settings(preset, settings)  # a wrong name or time is said now, not at night
+    check_schedule(schedule)
     try:
-        with everything(home, mlflow_port, prefect_port, preset, settings or [], cron) as supervisor:
+        with everything(home, mlflow_port, prefect_port, schedule) as supervisor:
             output.addresses(home, mlflow_port, prefect_port)
-            output.schedule(preset, cron)
-            while True:
-                supervisor.watch(SWEEP_S, steps.remark)
-                free_crashed_runs(home, api_address(prefect_port), steps.remark)
+            output.schedule(schedule)
+            look_after(home, api_address(prefect_port), supervisor, steps.remark)
     except KeyboardInterrupt:
         steps.remark("servers and worker are stopped")
 

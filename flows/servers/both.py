@@ -18,11 +18,15 @@ from flows.servers.supervisor import Part, Supervisor
 def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Supervisor]:
     """Run MLflow's and Prefect's servers during the block, under a supervisor that can take further parts.
 
-    The block is entered when both answer. Raises PipelineError if a port is taken or one does not start.
+    The block is entered when both answer. A server that MLFLOW_TRACKING_URI names is used as it is. Raises
+    PipelineError if a port is taken or one does not start.
     """
     from fewshot.tracking.store import Store
 
-    taken = (("MLflow", mlflow_port, "--mlflow-port"), ("Prefect", prefect_port, "--prefect-port"))
+    mlflow_is_there = home.tracking_uri.startswith(("http://", "https://"))
+    wanted = [("Prefect", prefect_port, "--prefect-port")]
+    if not mlflow_is_there:
+        wanted.append(("MLflow", mlflow_port, "--mlflow-port"))
     api = api_address(prefect_port)
     note, ours = home.prefect / "api-url", FileLock(home.file_lock("supervisor"))
     try:
@@ -31,14 +35,12 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
         raise PipelineError("fewshot ui or fewshot up is running in this project already; stop it first") from None
     supervisor = Supervisor(home.state / "supervised.json")
     try:
-        for name, port, option in taken:
+        for name, port, option in wanted:
             _check_free(name, port, option)
         Store.open(home).connect()  # a new database is made by one process
-        supervisor.start(
-            Part(
-                "MLflow", _mlflow(home, mlflow_port), home.mlflow / "server.log", f"http://{HOST}:{mlflow_port}/health"
-            )
-        )
+        if not mlflow_is_there:
+            health = f"{mlflow_address(home, mlflow_port)}/health"
+            supervisor.start(Part("MLflow", _mlflow(home, mlflow_port), home.mlflow / "server.log", health))
         supervisor.start(
             Part(
                 "Prefect",
@@ -56,6 +58,11 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
         note.unlink(missing_ok=True)
         supervisor.stop()
         ours.release()
+
+
+def mlflow_address(home: Home, port: int) -> str:
+    """The address of MLflow's page: ours on a port of this machine, or that of a server that is there."""
+    return home.tracking_uri if home.tracking_uri.startswith("http") else f"http://{HOST}:{port}"
 
 
 def _mlflow(home: Home, port: int) -> list[str]:

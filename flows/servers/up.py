@@ -1,13 +1,12 @@
 """`fewshot up`: both servers, a worker and the schedule on one machine, and a check that they all answer."""
 
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fewshot.errors import PipelineError
+import httpx
+
+from fewshot.errors import FewshotError
 from fewshot.project.doctor import Finding
 from fewshot.project.paths import Home
 from fewshot.project.server_key import server_key
@@ -15,20 +14,17 @@ from flows.servers.both import both_servers
 from flows.servers.ephemeral_prefect import running_api
 from flows.servers.prefect_http import ask
 from flows.servers.prefect_server import api_address
+from flows.servers.schedule import NIGHTLY, Schedule, deploy
 from flows.servers.supervisor import Part, Supervisor
 
 POOL = "local"
-NIGHTLY = "retrain/nightly"
-MANUAL = "pipeline/manual"
 SWEEP_S = 20.0
 """Seconds between looks for runs whose process was killed."""
 
 
 @contextmanager
-def everything(
-    home: Home, mlflow_port: int, prefect_port: int, preset: str, overrides: list[str], cron: str
-) -> Iterator[Supervisor]:
-    """Run servers, worker and deployments during the block; `retrain` runs at the times of `cron` (UTC)."""
+def everything(home: Home, mlflow_port: int, prefect_port: int, schedule: Schedule) -> Iterator[Supervisor]:
+    """Run servers, worker and deployments during the block; `retrain` runs as the schedule says."""
     with both_servers(home, mlflow_port, prefect_port) as supervisor:
         api = api_address(prefect_port)
         worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
@@ -42,9 +38,7 @@ def everything(
                 key=server_key(home),
             )
         )
-        parameters = json.dumps({"preset": preset, "overrides": overrides})
-        _deploy(home, api, "--name", NIGHTLY, "--cron", cron, "--timezone", "UTC", "--params", parameters)
-        _deploy(home, api, "--name", MANUAL)
+        deploy(home, api, schedule)
         yield supervisor
 
 
@@ -60,9 +54,28 @@ def check(home: Home) -> list[Finding]:
     findings.append(Finding("worker", bool(online), ", ".join(online) or f"none is online in the pool {POOL}"))
     deployed = {one["name"]: one for one in ask(api, key, "/deployments/filter", {}) or []}
     nightly = deployed.get(NIGHTLY.partition("/")[2])
-    active = [one["schedule"].get("cron", "") for one in (nightly or {}).get("schedules", []) if one["active"]]
-    when = f"retrain at {', '.join(active)} (UTC)" if active else "none is active; start fewshot up again"
+    held = [one["schedule"] for one in (nightly or {}).get("schedules", []) if one["active"]]
+    active = [f"{one.get('cron', '')} ({one.get('timezone') or 'UTC'})" for one in held]
+    when = f"retrain at {', '.join(active)}" if active else "none is active; start fewshot up again"
     return [*findings, Finding("schedule", bool(active), when)]
+
+
+def look_after(home: Home, api: str, supervisor: Supervisor, remark: Callable[[str], None]) -> None:
+    """Watch the parts and free crashed runs until PipelineError or Ctrl-C.
+
+    A server that does not answer for a while, as one on another machine may, is said once and asked again.
+    """
+    lost = ""
+    while True:
+        supervisor.watch(SWEEP_S, remark)
+        try:
+            free_crashed_runs(home, api, remark)
+            lost = ""
+        except (FewshotError, httpx.HTTPError) as error:
+            said = (str(error) or type(error).__name__).partition("\n")[0]
+            if said != lost:
+                remark(f"could not look for crashed runs ({said}); they are looked for every {SWEEP_S:.0f} s")
+            lost = said
 
 
 def free_crashed_runs(home: Home, api: str, remark: Callable[[str], None]) -> None:
@@ -76,16 +89,3 @@ def free_crashed_runs(home: Home, api: str, remark: Callable[[str], None]) -> No
     with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: server_key(home)}):
         for dead in (*mark_crashed_flow_runs(home), *mark_crashed_runs(Store.open(home))):
             remark(f"run {dead} was left behind by a process that was killed; it is marked so now")
-
-
-def _deploy(home: Home, api: str, *arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *arguments],
-        cwd=home.project,
-        env={**os.environ, "PREFECT_API_URL": api, "PREFECT_API_AUTH_STRING": server_key(home)},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise PipelineError(f"prefect deploy {arguments[1]} failed: {lines[-1] if lines else '?'}")

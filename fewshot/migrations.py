@@ -34,8 +34,11 @@ def format_of(values: Mapping[str, Any], place: object) -> int:
     return number
 
 
-def migrate_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as plain values, with the names of this release. Present ones stay as they are."""
+def migrate_settings(values: Mapping[str, Any], is_chosen: bool = False) -> dict[str, Any]:
+    """Settings as plain values, with the names of this release. Present ones stay as they are.
+
+    `is_chosen`: they are a user's own, as those of a preset, and not those of a record.
+    """
     migrated = dict(values)
     if isinstance(method := migrated.get("method"), Mapping) and method.get("name") in RENAMED_METHODS:
         migrated["method"] = {**method, "name": RENAMED_METHODS[method["name"]]}
@@ -43,6 +46,8 @@ def migrate_settings(values: Mapping[str, Any]) -> dict[str, Any]:
         (section, name), renamed = old.split("."), new.partition(".")[2]
         if isinstance(inside := migrated.get(section), Mapping) and name in inside:
             migrated[section] = {renamed if key == name else key: value for key, value in inside.items()}
+    if isinstance(inside := migrated.get("notify"), Mapping) and not is_chosen:
+        migrated["notify"] = {**inside, "webhook": ""}  # a secret, which earlier releases stored
     return migrated
 
 

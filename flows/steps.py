@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from fewshot.system.text import shown
+
 LABEL = 18
 """Characters that a step's label takes in a line."""
 LOGGER = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ def show_as_lines() -> None:
 
 class _Lines(ReportHandler):
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
+        print(shown(self.format(record)), file=sys.stderr, flush=True)
 
 
 def _report(level: int, report: StepDone | Remark | Waiting) -> None:

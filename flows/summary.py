@@ -2,22 +2,25 @@
 
 from typing import Any
 
+from fewshot.system.text import in_markdown
+
 
 def markdown(summary: dict[str, Any]) -> str:
     """The result as a table for Prefect's page."""
     rows = [
-        f"| {in_words(name)} | {percent(result)} | {result['episodes']} |"
+        f"| {in_markdown(in_words(name))} | {percent(result)} | {result['episodes']} |"
         for name, result in summary["results"].items()
     ]
     steps = [
         f"| {done['label']} | {'cached' if done['cached'] else 'ran'} | {done['seconds']:.1f} |"
         for done in summary["steps"]
     ]
+    aliases = ", ".join(summary["aliases"]) or "no alias"
     return "\n".join(
         [
-            f"# {summary['run_name']}",
-            *summary["remarks"],
-            f"Model `{summary['model']}` version {summary['version']} ({', '.join(summary['aliases']) or 'no alias'}), "
+            f"# {in_markdown(summary['run_name'])}",
+            *map(in_markdown, summary["remarks"]),
+            f"Model {in_markdown(summary['model'])} version {summary['version']} ({aliases}), "
             f"MLflow run `{summary['run_id']}`",
             "",
             "| test | accuracy ± 95 % interval | episodes |",

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewshot.system.text import shown
+
 if TYPE_CHECKING:
     from fewshot.data.dataset import Dataset
     from fewshot.evaluation.evaluate import Evaluation
@@ -15,11 +17,25 @@ if TYPE_CHECKING:
     from fewshot.training.result import TrainResult
 
 
-def make_console() -> Any:
-    """A console that neither breaks lines nor colours what it takes for numbers."""
+def make_console(to_errors: bool = False) -> Any:
+    """A console that shows text as it is: brackets and colons are no markup, control characters appear as escapes.
+
+    It breaks no lines and colours nothing by itself. `styled` makes a part bold or coloured.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
+    class PlainConsole(Console):
+        def render_str(self, text: str, **options: Any) -> Any:
+            return super().render_str(shown(text, keep="\n"), **options)
+
+    return PlainConsole(stderr=to_errors, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def styled(text: object, style: str) -> Any:
+    """A part of a line in a style of rich, such as "bold" or "green"."""
+    from rich.text import Text
+
+    return Text(shown(str(text)), style)
 
 
 def make_table(*columns: str) -> Any:
@@ -40,8 +56,8 @@ def print_findings(findings: "Sequence[Finding]") -> bool:
     """Print a line for each thing that was looked at; returns whether all is well."""
     console = make_console()
     for finding in findings:
-        console.print(f"{'[green]ok[/]    ' if finding.ok else '[red]broken[/]'} {finding.subject:14}", end=" ")
-        console.print(finding.text, markup=False)
+        word = styled("ok    ", "green") if finding.ok else styled("broken", "red")
+        console.print(word, f"{finding.subject:14}", finding.text)
     return all(finding.ok for finding in findings)
 
 
@@ -53,7 +69,7 @@ def print_training(result: "TrainResult") -> None:
         f"meta-validation {accuracy:.2f} ± {interval:.2f} % at step {result.best_step} of {result.steps}, "
         f"{result.seconds:.1f} s on {result.device} in {result.precision}"
     )
-    console.print(f"model {result.model}\nnext: fewshot evaluate {result.model}", markup=False)
+    console.print(f"model {result.model}\nnext: fewshot evaluate {result.model}")
 
 
 def print_presets(summaries: Mapping[str, str]) -> None:
@@ -63,7 +79,7 @@ def print_presets(summaries: Mapping[str, str]) -> None:
         table.add_row(name, summary)
     console = make_console()
     console.print(table)
-    console.print("next: fewshot run PRESET", markup=False)
+    console.print("next: fewshot run PRESET")
 
 
 def print_evaluation(evaluation: "Evaluation") -> None:
@@ -89,13 +105,13 @@ def print_leaderboard(task: str, entries: "Sequence[Entry]", chart: Path) -> Non
         behind = "" if entry.behind.accuracy == 0 else str(entry.behind)
         table.add_row(str(entry.rank), entry.name, entry.method, str(entry.score), behind)
     console.print(table)
-    console.print(f"chart {chart}", markup=False)
+    console.print(f"chart {chart}")
 
 
 def print_logged(run_id: str) -> None:
     """Print where a leaderboard was logged."""
     text = f"logged as run {run_id} of the MLflow experiment leaderboard; see it: fewshot ui"
-    make_console().print(text, markup=False)
+    make_console().print(text)
 
 
 def print_datasets(rows: Iterable[Sequence[str]]) -> None:
@@ -124,33 +140,39 @@ def print_dataset(name: str, dataset: "Dataset") -> None:
 
 def print_rollback(model: str, taken_back: str, champion: str) -> None:
     """Print which version is the champion after a rollback."""
-    print(f"{model}: version {champion} is the champion again, version {taken_back or 'none'} is not")
+    text = f"{model}: version {champion} is the champion again, version {taken_back or 'none'} is not"
+    make_console().print(text)
 
 
 def print_history(model: str, versions: "Sequence[tuple[str, PromotionRecord | None, list[str], str]]") -> None:
     """Print the decision on each version."""
     console = make_console()
-    console.print(f"[bold]{model}[/]")
+    console.print(styled(model, "bold"))
     for version, record, aliases, rolled_back in versions:
         decision, when = (record.decision, record.time[:16].replace("T", " ")) if record else ("not judged", "")
-        console.print(f"  {version:>3}  [bold]{decision:10}[/] {when:16}  {', '.join(aliases)}".rstrip())
+        named = f"{when:16}  {', '.join(aliases)}".rstrip()
+        console.print(f"  {version:>3} ", styled(f"{decision:10}", "bold"), named)
         if record:
             against = f"against version {record.against}: " if record.against else ""
-            console.print(f"       {against}{record.reason}", markup=False)
+            console.print(f"       {against}{record.reason}")
         if rolled_back:
-            console.print(f"       rolled back {rolled_back[:16].replace('T', ' ')}", markup=False)
-    console.print(f"\ntimes are UTC; back to the champion before: {command_name()} rollback {model}", markup=False)
+            console.print(f"       rolled back {rolled_back[:16].replace('T', ' ')}")
+    console.print(f"\ntimes are UTC; back to the champion before: {command_name()} rollback {model}")
 
 
 def print_lineage(version: "Version") -> None:
     """Print the origin of a model version, the newest link first."""
     console = make_console()
     for name, text in version.links():
-        console.print(f"[bold]{name:11}[/]", end=" ")
-        console.print(text, markup=False)
-    console.print(f"\nmake it again: {command_name()} verify {version.model}/{version.number}", markup=False)
+        console.print(styled(f"{name:11}", "bold"), text)
+    console.print(f"\nmake it again: {command_name()} verify {version.model}/{version.number}")
 
 
 def print_report(file: Path) -> None:
     """Print where a report card was written."""
-    print(f"wrote {file}; open it in a browser")
+    make_console().print(f"wrote {file}; open it in a browser")
+
+
+def print_note(text: str) -> None:
+    """Print to standard error what the user should know of."""
+    make_console(to_errors=True).print(f"note: {text}")

@@ -21,12 +21,18 @@ def add_to(app: typer.Typer) -> None:
 
 
 def rollback(home: Home, model: NameArgument) -> None:
-    """Make the version that was the champion before the champion again."""
+    """Make the version that was the champion before the champion again. FEWSHOT_WEBHOOK is told."""
     from fewshot.promotion.champion import rollback as take_back
+    from fewshot.promotion.webhook import tell_webhook
+    from fewshot.settings.schema import notify_settings
     from fewshot.tracking.store import Store
 
+    notify = notify_settings()  # a wrong address is said before anything changes
     taken_back, champion = take_back(Store.open(home), model)
     console.print_rollback(model, taken_back, champion)
+    outcome = {"model": model, "outcome": "rolled back", "version": champion, "against": taken_back}
+    if said := tell_webhook(notify.webhook, outcome):
+        console.print_note(said)
 
 
 def history(home: Home, model: NameArgument) -> None:

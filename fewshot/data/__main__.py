@@ -17,17 +17,19 @@ from fewshot.data.stages.split import split
 from fewshot.errors import FewshotError, UsageError, unknown
 from fewshot.settings.datasets import check_scheme, declared, definitions
 from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.system.text import shown, take_any_text
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage; an error is one line on stderr and the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    take_any_text()
     parsed = _parser().parse_args(arguments)
     try:
         _run(parsed.stage, parsed.dataset, parsed.data_dir, parsed.params)
     except FewshotError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(shown(f"error: {error}", keep="\n"), file=sys.stderr)
         return error.exit_code
     return 0
 

@@ -6,13 +6,18 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fewshot.evaluation.stats import Score
+from fewshot.system.text import shown
 
 LABEL_WIDTH = 40
 """Letters in a line of a row's label."""
+
+_AS_TEXT = {"text.parse_math": False}
+"""Two dollar signs in names of classes are no formula."""
 
 
 def training_curve(points: Sequence[dict[str, Any]]) -> bytes:
@@ -40,6 +45,7 @@ def training_curve(points: Sequence[dict[str, Any]]) -> bytes:
     return _png(figure)
 
 
+@rc_context(_AS_TEXT)
 def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> bytes:
     """PNG of a confusion matrix [true class, predicted class], as shares of each true class."""
     total = counts.sum(axis=1, keepdims=True)
@@ -50,15 +56,17 @@ def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> bytes:
     image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     if len(names) <= 60:
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
-        axes.set_yticks(range(len(names)), names, fontsize=6)
+        labels = [shown(name) for name in names]
+        axes.set_xticks(range(len(names)), labels, rotation=90, fontsize=6)
+        axes.set_yticks(range(len(names)), labels, fontsize=6)
     figure.colorbar(image, ax=axes, label="share of the true class")
     return _png(figure)
 
 
+@rc_context(_AS_TEXT)
 def accuracies(names: Sequence[str], scores: Sequence[Score], title: str) -> bytes:
     """PNG of one accuracy a row, the first above, with its 95 % interval."""
-    labels = [fill(name, LABEL_WIDTH) for name in names]
+    labels = [fill(shown(name), LABEL_WIDTH) for name in names]
     lines = sum(label.count("\n") + 1 for label in labels)
     figure = Figure(figsize=(8, 1.2 + 0.2 * lines + 0.1 * len(names)), layout="constrained")
     axes = figure.subplots()

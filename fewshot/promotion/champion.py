@@ -17,6 +17,7 @@ from fewshot.promotion.gate import GateResult, decide
 from fewshot.promotion.gate_episodes import compare
 from fewshot.settings.schema import Settings
 from fewshot.system.files import canonical_json, sha256_json
+from fewshot.system.text import in_markdown
 from fewshot.tracking.runs import Run
 from fewshot.tracking.store import Store
 from fewshot.tracking.versions import (
@@ -139,12 +140,12 @@ def markdown(record: PromotionRecord) -> str:
     """The record as Markdown."""
     against = f"version {record.against}" if record.against else "nobody"
     lines = [
-        f"# {record.model} version {record.version}: {record.decision}",
+        f"# {in_markdown(record.model)} version {record.version}: {record.decision}",
         f"Against {against}, {record.time}: {record.reason}.",
     ]
     if record.verdict is not None and record.costs is not None:
         scores = {name: record.verdict[name] for name in ("champion", "challenger", "difference")}
-        lines += ["", f"| on {record.on} | accuracy ± 95 % interval |", "|---|---|"]
+        lines += ["", f"| on {in_markdown(record.on)} | accuracy ± 95 % interval |", "|---|---|"]
         lines += [f"| {name} | {100 * s['accuracy']:.2f} ± {100 * s['ci95']:.2f} % |" for name, s in scores.items()]
         lines += [
             "",
@@ -153,7 +154,8 @@ def markdown(record: PromotionRecord) -> str:
             f"{record.costs['latency_ms']:.1f} ms.",
         ]
     if record.left_out:
-        lines += ["", f"Left out, because one of the two was trained on them: {', '.join(record.left_out)}."]
+        names = ", ".join(map(in_markdown, record.left_out))
+        lines += ["", f"Left out, because one of the two was trained on them: {names}."]
     return "\n".join(lines) + "\n"
 
 

@@ -30,7 +30,7 @@ def load_settings(preset: str = DEFAULT_PRESET, overrides: list[str] | None = No
     A missing file, or a wrong name or value, raises UsageError.
     """
     try:
-        values = migrate_settings(tomllib.loads(_preset_text(preset)))
+        values = migrate_settings(tomllib.loads(_preset_text(preset)), is_chosen=True)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"preset {preset} is not valid TOML: {error}") from None
     for override in overrides or []:

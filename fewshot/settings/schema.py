@@ -18,6 +18,7 @@ from fewshot.settings.base import BackboneSettings, Immutable, MethodSettings
 from fewshot.settings.datasets import check_scheme
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.plugins import Kind, find, names
+from fewshot.settings.secrets import VARIABLES, SecretAddress, webhook_variable
 
 Shape = Annotated[EpisodeShape, BeforeValidator(EpisodeShape.parse), PlainSerializer(str)]
 
@@ -91,7 +92,10 @@ class GateSettings(Immutable):
 class NotifySettings(Immutable):
     """Who is told how a retraining ended."""
 
-    webhook: str = Field("", pattern=r"^(https?://.+)?$", description="address that gets a POST of JSON; empty: none")
+    webhook: SecretAddress = Field(
+        default_factory=webhook_variable,
+        description="address that gets a POST of JSON; it is a secret, better given as FEWSHOT_WEBHOOK; empty: none",
+    )
 
 
 def chosen_by_name(kind: Kind, values: Any) -> Any:
@@ -123,7 +127,7 @@ class Settings(Immutable):
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings()
     register_: RegisterSettings = Field(RegisterSettings(), alias="register")
-    notify: NotifySettings = NotifySettings()
+    notify: NotifySettings = Field(default_factory=NotifySettings)
 
     @property
     def model_name(self) -> str:
@@ -136,7 +140,7 @@ class Settings(Immutable):
         return f"{self.data.dataset}-{self.method.name}-{self.evaluate.shapes[0].task}"
 
     def plain(self) -> dict[str, Any]:
-        """As plain JSON values: `Settings.model_validate(settings.plain())` gives the settings back."""
+        """As plain JSON values: `Settings.model_validate(settings.plain())` gives them back, but for secrets."""
         return self.model_dump(mode="json", by_alias=True)
 
 
@@ -146,6 +150,15 @@ def settings_from(values: dict[str, Any]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise _usage_error(error) from None
+
+
+def notify_settings() -> NotifySettings:
+    """Who is told, as the environment says; UsageError for a wrong address."""
+    try:
+        return NotifySettings()
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{VARIABLES['notify.webhook']}: {reason}") from None
 
 
 def setting_names() -> list[str]:
@@ -183,4 +196,5 @@ def _usage_error(error: ValidationError, kind: Kind | None = None, chosen: str =
     reason = first["msg"].removeprefix("Value error, ")
     if first["type"] == "tuple_type":
         reason = 'a list is written ["a", "b"]'
-    return UsageError(f"setting {name} = {first['input']!r}: {reason[0].lower()}{reason[1:]}")
+    value = "***" if name in VARIABLES else repr(first["input"])
+    return UsageError(f"setting {name} = {value}: {reason[0].lower()}{reason[1:]}")

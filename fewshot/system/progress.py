@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fewshot.system.text import shown
+
 log = logging.getLogger(__name__)
 
 LINE_EVERY_S = 15.0
@@ -25,19 +27,19 @@ def report_progress(title: str, total: int) -> Iterator[Reporter]:
         yield _Lines(title, total)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=total, text="")
+        task = bar.add_task(shown(title), total=total, text="")
 
-        def show(done: int, text: str) -> None:
-            bar.update(task, completed=done, text=text)
+        def report(done: int, text: str) -> None:
+            bar.update(task, completed=done, text=shown(text))
 
-        yield show
+        yield report
 
 
 class _Lines:

@@ -18,6 +18,7 @@ from fewshot.project.lineage import Lineage
 from fewshot.settings.schema import Settings
 from fewshot.system.files import canonical_json
 from fewshot.system.process_id import is_dead, this_process
+from fewshot.system.text import in_markdown
 from fewshot.tracking.metric_writer import MetricWriter
 from fewshot.tracking.store import Store
 from fewshot.training.result import read_history
@@ -199,7 +200,7 @@ def mark_crashed_runs(store: Store) -> list[str]:
 def _description(measured: "Sequence[tuple[Dataset, Evaluation]]") -> str:
     """The results as the Markdown table that MLflow shows at the foot of a run's page."""
     rows = [
-        f"| {name} | {result} | {result.episodes} |"
+        f"| {in_markdown(name)} | {result} | {result.episodes} |"
         for _, evaluation in measured
         for name, result in evaluation.results.items()
     ]

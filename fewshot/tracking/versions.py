@@ -7,6 +7,7 @@ from typing import Any
 
 from fewshot.errors import RegistryError
 from fewshot.migrations import format_of, migrate_numbers, migrate_settings
+from fewshot.system.files import canonical_json
 from fewshot.tracking.store import Store
 
 IDENTITY = "fewshot.identity"
@@ -64,7 +65,7 @@ class Version:
             ("MLflow run", self.run_id),
             ("flow run", tags.get("flow_run", "unknown")),
             ("weights", f"sha256 {tags.get('weights_sha256', 'unknown')}"),
-            ("settings", tags.get("settings", "unknown")),
+            ("settings", canonical_json(self.settings()) if SETTINGS in self.tags else "unknown"),
             ("data", tags.get("data_digest", "unknown")),
             *(("", f"{path} md5 {md5}") for path, md5 in json.loads(tags.get("data_md5", "{}")).items()),
             ("git commit", f"{tags.get('git_commit', 'unknown')}{dirty}"),

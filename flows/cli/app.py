@@ -10,6 +10,7 @@ import typer
 from typer.models import CommandInfo
 
 from fewshot.cli import app as library
+from fewshot.system.text import shown, take_any_text
 from flows.cli import data, failures, running, servers, versions
 
 ORDER = (
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status. An error is one line on standard error."""
     # A worker or `kill` ends a command as Ctrl-C does: what was started is stopped, what was done is kept.
     signal.signal(signal.SIGTERM, _interrupt)
+    take_any_text()
     try:
         status = build_app()(args=arguments, standalone_mode=False)
         # Typer itself turns Ctrl-C into this status, and says nothing.
@@ -73,10 +75,17 @@ def _place(command: CommandInfo) -> int:
 def _show_the_library_log() -> None:
     """Lines such as how far a training is, where there is no terminal for a progress bar, go to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("    %(message)s"))
+    handler.setFormatter(_Plain("    %(message)s"))
     log = logging.getLogger("fewshot")
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.INFO)
+
+
+class _Plain(logging.Formatter):
+    """Lines in which names of files and classes are text, whatever they hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record), keep="\n")
 
 
 def _interrupt(number: int, _: object) -> None:

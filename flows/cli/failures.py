@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from fewshot.errors import FewshotError
+from fewshot.system.text import shown
 
 INTERRUPTED = 130
 DEBUG = "FEWSHOT_DEBUG"
@@ -79,5 +80,5 @@ def _disk(message: str) -> str:
 
 
 def _say(text: str, status: int) -> int:
-    print(text, file=sys.stderr)
+    print(shown(text, keep="\n"), file=sys.stderr)
     return status

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.status import Status
 
-from fewshot.cli.console import command_name, make_console
+from fewshot.cli.console import command_name, make_console, styled
 from fewshot.project.paths import Home
 from fewshot.project.server_key import server_key
 from flows.servers.both import mlflow_address
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def heading(run_name: str, preset: str) -> None:
     """Print what is about to run."""
-    make_console().print(f"[bold]{run_name}[/] (preset {preset})")
+    make_console().print(styled(run_name, "bold"), f"(preset {preset})")
 
 
 class Reports(ReportHandler):
@@ -39,7 +39,7 @@ class Reports(ReportHandler):
         if isinstance(report, StepDone):
             _step(report)
         elif isinstance(report, Remark):
-            Console(stderr=True, highlight=False, soft_wrap=True).print(str(report), markup=False)
+            make_console(to_errors=True).print(str(report))
         elif isinstance(report, Waiting):
             self._spin(report.text)
 
@@ -55,7 +55,7 @@ class Reports(ReportHandler):
 
 def _step(done: StepDone) -> None:
     colour, word = ("cyan", "cached") if done.cached else ("green", "ran")
-    make_console().print(f"  {done.label:{LABEL}} [{colour}]{word:7}[/] {done.seconds:7.1f} s")
+    make_console().print(f"  {done.label:{LABEL}}", styled(f"{word:7}", colour), f"{done.seconds:7.1f} s")
 
 
 def addresses(home: Home, mlflow_port: int, prefect_port: int) -> None:
@@ -76,9 +76,9 @@ def verdicts(found: "list[Verdict]") -> None:
     for verdict in found:
         colour, word = ("yellow", "stale") if verdict.reasons else ("green", "up to date")
         kept = "; a stored result of an earlier run fits and will be taken" if verdict.stored else ""
-        console.print(f"  {verdict.label:{LABEL}} [{colour}]{word}[/]{kept}")
+        console.print(f"  {verdict.label:{LABEL}}", styled(word, colour) + kept)
         for reason in verdict.reasons:
-            console.print(f"  {'':{LABEL}}   {reason}", markup=False)
+            console.print(f"  {'':{LABEL}}   {reason}")
 
 
 def results(summary: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ def results(summary: dict[str, Any]) -> None:
     console = make_console()
     console.print()
     for name, result in summary["results"].items():
-        console.print(f"  {in_words(name):42} [bold]{percent(result)}[/]")
+        console.print(f"  {in_words(name):42}", styled(percent(result), "bold"))
     aliases = ", ".join(summary["aliases"]) or "no alias"
     console.print(f"\n  model {summary['model']} version {summary['version']} ({aliases})")
     ran = [done["label"] for done in summary["steps"] if not done["cached"]]
@@ -98,7 +98,6 @@ def results(summary: dict[str, Any]) -> None:
         "                                        your own classes: a folder of images for each\n"
         f"        {command} presets                 other methods and datasets\n"
         f"        {command} run {summary['preset']} --set train.steps=2000",
-        markup=False,
     )
 
 
@@ -106,9 +105,9 @@ def outcome(found: dict[str, Any]) -> None:
     """Print how a retraining ended."""
     console = make_console()
     version = f" version {found['version']}" if "version" in found else ""
-    console.print(f"\n  [bold]{found['outcome']}[/]: model {found['model']}{version}")
-    console.print(f"  {found['reason']}", markup=False)
-    console.print(f"\n  next: {command_name()} history {found['model']}", markup=False)
+    console.print("\n ", styled(found["outcome"], "bold") + f": model {found['model']}{version}")
+    console.print(f"  {found['reason']}")
+    console.print(f"\n  next: {command_name()} history {found['model']}")
 
 
 def schedule(chosen: "Schedule") -> None:
@@ -119,7 +118,7 @@ def schedule(chosen: "Schedule") -> None:
 
 def watched(path: str) -> None:
     """Print which folder params.yaml names now."""
-    print(f"params.yaml names {path}; next: fewshot retrain folder-protonet")
+    make_console().print(f"params.yaml names {path}; next: fewshot retrain folder-protonet")
 
 
 def variables(values: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
     )(in_project(run))
     app.command(
         epilog="Examples: fewshot retrain | fewshot retrain glyphs-protonet-5w1s --set gate.margin=0.002 | "
-        "fewshot retrain --set notify.webhook=http://127.0.0.1:8000/hook",
+        "FEWSHOT_WEBHOOK=https://hooks.example/secret fewshot retrain",
     )(in_project(retrain))
     app.command(
         epilog="Examples: fewshot why | fewshot why train | fewshot why evaluate glyphs-protonet-5w1s --set seed=1",
@@ -66,11 +66,13 @@ def why(
 
 def _run_flow(home: "Home", preset: str, overrides: list[str], load: Callable[[], Any]) -> dict[str, Any]:
     """Run the flow that `load` imports, with a Prefect server that starts meanwhile."""
+    from fewshot.settings.secrets import take_secrets
     from flows import steps
     from flows.cli import output
     from flows.servers.ephemeral_prefect import prefect_api
 
     steps.show(output.Reports())
+    overrides = take_secrets(overrides)
     if not (home.prefect / "prefect.db").exists():
         # A wrong setting would end the server while it makes its database.
         _chosen(preset, overrides)

@@ -51,6 +51,7 @@ def up(
     """Serve both pages, run a worker and retrain on a schedule, on this machine until Ctrl-C."""
     from fewshot.cli.console import print_findings
     from fewshot.settings.presets import load_settings
+    from fewshot.settings.secrets import take_secrets
     from flows import steps
     from flows.cli import output
     from flows.servers.prefect_server import api_address
@@ -63,8 +64,8 @@ def up(
             raise typer.Exit(1)
         return
     steps.show(output.Reports())
-    schedule = Schedule(cron, timezone, preset, settings or [])
-    load_settings(preset, settings)  # a wrong name or time is said now, not at night
+    schedule = Schedule(cron, timezone, preset, take_secrets(settings or []))
+    load_settings(preset, schedule.overrides)  # a wrong name or time is said now, not at night
     check_schedule(schedule)
     try:
         with everything(home, mlflow_port, prefect_port, schedule) as supervisor:

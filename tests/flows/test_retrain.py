@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from filelock import FileLock
 from project_copy import TINY, command, wait_for
+from pydantic import SecretStr
 from test_pipeline import versions
 
 from fewshot.errors import TrainingError
@@ -45,7 +46,7 @@ def heard() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     with HTTPServer(("127.0.0.1", 0), Hook) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/hook", posted
+        yield f"http://127.0.0.1:{server.server_port}/hook-{uuid4().hex}", posted
         server.shutdown()
         thread.join()
 
@@ -58,27 +59,27 @@ def retrain(*overrides: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_retraining_promotes_keeps_or_finds_nothing_to_do_and_tells_it(
-    home: Home, heard: tuple[str, list[dict[str, Any]]]
+    home: Home, heard: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, posted = heard
-    hook = f"notify.webhook={address}"
-    first = retrain(hook)
+    monkeypatch.setenv("FEWSHOT_WEBHOOK", address)
+    first = retrain()
     assert (first["outcome"], first["version"]) == ("first", "1")
     assert "glyphs-protonet version 1" in Path(first["report"]).read_text(encoding="utf-8")
-    assert retrain(hook)["outcome"] == "nothing to do"
+    assert retrain()["outcome"] == "nothing to do"
     assert len(versions(home)) == 1
 
-    other = retrain(hook, "seed=1")
+    other = retrain("seed=1")
     assert other["outcome"] in ("kept", "promoted")
     assert (other["version"], other["against"]) == ("2", "1")
     assert other["verdict"]["level"] == pytest.approx(0.05 / 365)
     champion = "2" if other["outcome"] == "promoted" else "1"
     assert "champion" in (Store.open(home).aliases("glyphs-protonet", champion) or [])
-    assert retrain(hook, "seed=1")["outcome"] == "nothing to do"
+    assert retrain("seed=1")["outcome"] == "nothing to do"
     assert len(versions(home)) == 2
 
     with pytest.raises(TrainingError):
-        retrain(hook, "train.learning_rate=1e30", "train.precision=float32")
+        retrain("train.learning_rate=1e30", "train.precision=float32")
     outcomes = [one["outcome"] for one in posted]
     assert outcomes == ["first", "nothing to do", other["outcome"], "nothing to do", "failed"]
     assert all(one["model"] == "glyphs-protonet" and one["flow_run"] != "none" for one in posted)
@@ -96,22 +97,37 @@ def test_a_webhook_that_is_not_there_stops_nothing(
 ) -> None:
     from flows import notify  # Prefect must not be imported before it is told where its home is
 
-    monkeypatch.setattr(notify, "WAIT_S", 0.01)
-    notify.notify("http://127.0.0.1:9/hook", {"model": "m", "outcome": "nothing to do"})
-    assert "the webhook http://127.0.0.1:9/hook was not told in 3 tries" in capsys.readouterr().err
+    monkeypatch.setattr("fewshot.promotion.webhook.WAIT_S", 0.01)
+    secret = "http://127.0.0.1:9/hook-secret"
+    notify.notify(SecretStr(secret), {"model": "m", "outcome": "nothing to do"})
+    said = capsys.readouterr().err
+    assert "the webhook was not told in 3 tries: " in said
+    assert "secret" not in said
+    # Neither an address that can't be read nor an outcome that is no JSON decides how a flow ends.
+    for address in ("http://127.0.0.1:80:80/hook", "http://[", "gopher://x", "http://\udce4"):
+        notify.notify(SecretStr(address), {"model": "m", "outcome": "kept"})
+        assert "was not told" in capsys.readouterr().err
+    notify.notify(SecretStr(secret), {"model": "m", "outcome": "kept", "value": object()})
+    assert "was not told" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_the_commands_tell_the_story_of_a_model(home: Home) -> None:
+def test_the_commands_tell_the_story_of_a_model(home: Home, heard: tuple[str, list[dict[str, Any]]]) -> None:
+    address, posted = heard
+
     def say(*arguments: str) -> tuple[int | None, str]:
-        process = command(home, *arguments)
+        process = command(home, *arguments, PREFECT_API_URL="")
         out, err = process.communicate(timeout=200)
         return process.returncode, out + err
 
-    settings = [part for setting in GATE for part in ("--set", setting)]
+    settings = [part for setting in (*GATE, f"notify.webhook={address}") for part in ("--set", setting)]
     status, text = say("retrain", *settings)
     assert status == 0, text
     assert "first: model glyphs-protonet version 1" in text
+    assert [one["outcome"] for one in posted] == ["first"]
+    secret = address.rpartition("/")[2].encode()
+    assert secret.decode() not in text
+    assert [file for file in home.state.rglob("*") if file.is_file() and secret in file.read_bytes()] == []
     status, text = say("history", "glyphs-protonet")
     assert status == 0, text
     assert "there is no champion to compare with" in text

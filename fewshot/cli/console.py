@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fewshot.data.dataset import Dataset
     from fewshot.evaluation.evaluate import Evaluation
     from fewshot.project.doctor import Finding
-    from fewshot.promotion.champion import PromotionRecord
+    from fewshot.promotion.champion import Told
     from fewshot.reporting.leaderboard import Entry
     from fewshot.tracking.versions import Version
     from fewshot.training.result import TrainResult
@@ -144,19 +144,20 @@ def print_rollback(model: str, taken_back: str, champion: str) -> None:
     make_console().print(text)
 
 
-def print_history(model: str, versions: "Sequence[tuple[str, PromotionRecord | None, list[str], str]]") -> None:
+def print_history(model: str, versions: "Sequence[Told]") -> None:
     """Print the decision on each version."""
     console = make_console()
     console.print(styled(model, "bold"))
-    for version, record, aliases, rolled_back in versions:
-        decision, when = (record.decision, record.time[:16].replace("T", " ")) if record else ("not judged", "")
+    for version, record, aliases, rolled_back, restored in versions:
+        decision, when = (record.decision, _minute(record.time)) if record else ("not judged", "")
         named = f"{when:16}  {', '.join(aliases)}".rstrip()
         console.print(f"  {version:>3} ", styled(f"{decision:10}", "bold"), named)
         if record:
             against = f"against version {record.against}: " if record.against else ""
             console.print(f"       {against}{record.reason}")
         if rolled_back:
-            console.print(f"       rolled back {rolled_back[:16].replace('T', ' ')}")
+            again = f", made the champion again {_minute(restored)}" if restored else ""
+            console.print(f"       rolled back {_minute(rolled_back)}{again}")
     console.print(f"\ntimes are UTC; back to the champion before: {command_name()} rollback {model}")
 
 
@@ -176,3 +177,7 @@ def print_report(file: Path) -> None:
 def print_note(text: str) -> None:
     """Print to standard error what the user should know of."""
     make_console(to_errors=True).print(f"note: {text}")
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")

@@ -12,7 +12,9 @@ from fewshot.project.paths import Home
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    app.command(epilog="Example: fewshot rollback glyphs-protonet")(in_project(rollback))
+    app.command(epilog="Examples: fewshot rollback glyphs-protonet | fewshot rollback glyphs-protonet --to 3")(
+        in_project(rollback)
+    )
     app.command(epilog="Example: fewshot history glyphs-protonet")(in_project(history))
     examples = "Examples: fewshot lineage glyphs-protonet | fewshot lineage glyphs-protonet/3"
     app.command(epilog=examples)(in_project(lineage))
@@ -20,15 +22,22 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog=examples)(in_project(report))
 
 
-def rollback(home: Home, model: NameArgument) -> None:
-    """Make the version that was the champion before the champion again. FEWSHOT_WEBHOOK is told."""
+def rollback(
+    home: Home,
+    model: NameArgument,
+    to: Annotated[str, typer.Option(metavar="VERSION", help="Make this version the champion, also a later one.")] = "",
+) -> None:
+    """Make the version that was the champion before the champion again. FEWSHOT_WEBHOOK is told.
+
+    Again: the one before that. The gate does not promote a version that was rolled back.
+    """
     from fewshot.promotion.champion import rollback as take_back
     from fewshot.promotion.webhook import tell_webhook
     from fewshot.settings.schema import notify_settings
     from fewshot.tracking.store import Store
 
     notify = notify_settings()  # a wrong address is said before anything changes
-    taken_back, champion = take_back(Store.open(home), model)
+    taken_back, champion = take_back(Store.open(home), model, to)
     console.print_rollback(model, taken_back, champion)
     outcome = {"model": model, "outcome": "rolled back", "version": champion, "against": taken_back}
     if said := tell_webhook(notify.webhook, outcome):

@@ -7,7 +7,7 @@ decision and its reason are stored as tags of the challenger's version, and in i
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from fewshot.data.dataset import Dataset
 from fewshot.errors import RegistryError
@@ -18,20 +18,18 @@ from fewshot.promotion.gate_episodes import compare
 from fewshot.settings.schema import Settings
 from fewshot.system.files import canonical_json, sha256_json
 from fewshot.system.text import in_markdown
+from fewshot.tracking.aliases import aliases_of
 from fewshot.tracking.runs import Run
 from fewshot.tracking.store import Store
 from fewshot.tracking.versions import (
-    CHALLENGER,
-    CHAMPION,
     DECISION,
-    PREVIOUS,
+    RESTORED,
     ROLLED_BACK,
     VERDICT,
     Version,
     find_version,
     list_versions,
     model_folder,
-    standing_champion,
 )
 
 TESTS = "fewshot.tests"
@@ -79,45 +77,54 @@ def decide_promotion(
     rolled back is not promoted a second time. Raises RegistryError if there is no such version.
     """
     question = sha256_json([dataset.digest, dataset.scheme.episodes_digest, settings.plain()["gate"]])
-    with store.lock(f"promotion-{model}"):
-        champion, challenger = standing_champion(store, model), find_version(store, f"{model}/{version}")
-        if ROLLED_BACK in challenger.tags:
+    with aliases_of(store, model) as aliases:
+        champion, challenger = aliases.standing.champion, find_version(store, f"{model}/{version}")
+        if challenger.is_rolled_back:
             when = challenger.tags[ROLLED_BACK]
-            reason = f"it was rolled back at {when}; fewshot rollback {model} would bring it back"
+            reason = f"it was rolled back at {when}; fewshot rollback {model} --to {version} would bring it back"
             return PromotionRecord(model, version, champion, "kept", reason, _now(), question), False
         found = promotion_record(challenger)
+        if champion == version and found is not None:
+            return found, False
         if champion == version:
-            champion = found.against if found else ""
+            champion = ""
         elif found is not None and (found.against, found.question) != (champion, question):
             found = None
         if is_new := found is None:
             found = _compare_with_champion(store, settings, model, version, champion, dataset, question)
             _write_down(Run(store, challenger.run_id), found)
         if found.decision != "kept":
-            _promote(store, model, version, champion)
+            aliases.promote(version)
     return found, is_new
 
 
-def rollback(store: Store, model: str) -> tuple[str, str]:
-    """Give the alias "champion" back to the previous version; returns (version rolled back, champion now).
+def rollback(store: Store, model: str, version: str = "") -> tuple[str, str]:
+    """Give the alias "champion" back to the version that bore it before, or to the one named.
 
-    Raises RegistryError if there is no previous version.
+    Returns (version rolled back, champion now). Raises RegistryError if there is no version to go back to.
     """
-    with store.lock(f"promotion-{model}"):
-        champion, previous = (store.version_with(model, alias) for alias in (CHAMPION, PREVIOUS))
-        if not previous or previous == champion:
-            raise RegistryError(f"{model} has no version to go back to; fewshot history {model} shows what there is")
-        store.set_alias(model, CHAMPION, previous)
-        if ROLLED_BACK in find_version(store, f"{model}/{previous}").tags:
-            store.untag_version(model, previous, ROLLED_BACK)
-        if champion:
-            store.tag_version(model, champion, {ROLLED_BACK: _now()})
-            store.set_alias(model, PREVIOUS, champion)
-    return champion, previous
+    if not list_versions(store, model):
+        raise RegistryError(
+            f"{model} has no version to go back to: there is no such model; fewshot ui shows those that are"
+        )
+    with aliases_of(store, model) as aliases:
+        return aliases.restore(version) if version else aliases.rollback()
 
 
-def history(store: Store, model: str) -> list[tuple[str, PromotionRecord | None, list[str], str]]:
-    """Every version of a model, oldest first: (version, record, aliases, when it was rolled back or "").
+class Told(NamedTuple):
+    """What was decided on a version."""
+
+    version: str
+    record: PromotionRecord | None
+    aliases: list[str]
+    rolled_back: str
+    """When, in UTC; empty if it never was."""
+    restored: str
+    """When it was made the champion again after that; empty if it was not."""
+
+
+def history(store: Store, model: str) -> list[Told]:
+    """Every version of a model, oldest first.
 
     Raises RegistryError if there is no such model.
     """
@@ -125,7 +132,13 @@ def history(store: Store, model: str) -> list[tuple[str, PromotionRecord | None,
     if not versions:
         raise RegistryError(f"there is no version of a model {model}; fewshot ui shows those that are")
     return [
-        (found.number, promotion_record(found), list(found.aliases), found.tags.get(ROLLED_BACK, ""))
+        Told(
+            found.number,
+            promotion_record(found),
+            list(found.aliases),
+            found.tags.get(ROLLED_BACK, ""),
+            found.tags.get(RESTORED, ""),
+        )
         for found in versions
     ]
 
@@ -188,15 +201,6 @@ def _write_down(run: Run, record: PromotionRecord) -> None:
     run.log_text(f"{name}.md", markdown(record))
     tags = {DECISION: record.decision, VERDICT: canonical_json(asdict(record))}
     run.store.tag_version(record.model, record.version, tags)
-
-
-def _promote(store: Store, model: str, version: str, champion: str) -> None:
-    """Move the aliases, each is one row of the database. Wherever this is interrupted, there is one champion."""
-    if champion:
-        store.set_alias(model, PREVIOUS, champion)
-    store.set_alias(model, CHAMPION, version)
-    if store.version_with(model, CHALLENGER) == version:
-        store.delete_alias(model, CHALLENGER)
 
 
 def _tests(store: Store, model: str) -> list[datetime]:

@@ -11,9 +11,10 @@ from fewshot.errors import RegistryError
 from fewshot.project.lineage import Lineage
 from fewshot.settings.schema import Settings
 from fewshot.system.files import canonical_json, sha256_json
+from fewshot.tracking.aliases import aliases_of
 from fewshot.tracking.client import error_code
 from fewshot.tracking.store import Store
-from fewshot.tracking.versions import CHALLENGER, CHAMPION, IDENTITY, SETTINGS, standing_champion
+from fewshot.tracking.versions import IDENTITY, SETTINGS
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NEEDED = ("jaxtyping", "mlflow", "numpy", "pydantic", "safetensors", "torch")
@@ -92,7 +93,8 @@ def _make_version(store: Store, name: str, source: str, run_id: str, tags: dict[
             raise
     model_id = source.removeprefix("models:/")
     made = store.client.create_model_version(name, source, run_id=run_id, tags=tags, model_id=model_id)
-    store.set_alias(name, CHALLENGER if standing_champion(store, name) else CHAMPION, str(made.version))
+    with aliases_of(store, name) as aliases:
+        aliases.add(str(made.version))
     return made
 
 

@@ -18,8 +18,10 @@ VERDICT, DECISION = "fewshot.verdict", "fewshot.decision"
 """Tags of a version: its promotion record as JSON; promoted, kept or first."""
 ROLLED_BACK = "fewshot.rolled_back"
 """Tag of a version: when it was rolled back."""
+RESTORED = "fewshot.restored"
+"""Tag of a version: when it was made the champion again by hand, after it was rolled back."""
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-"""Aliases of versions. The previous one was the champion before, and takes its place if it is deleted."""
+"""Aliases of versions; see `fewshot.tracking.aliases`."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Version:
     def format(self) -> int:
         """The format of its tags; DamagedFileError for one of a later release."""
         return format_of(self.tags, self.uri)
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """True if it was rolled back and not made the champion by hand since."""
+        return self.tags.get(ROLLED_BACK, "") > self.tags.get(RESTORED, "")
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain values, with the names of this release. KeyError if it has no SETTINGS tag."""
@@ -104,22 +111,6 @@ def list_versions(store: Store, model: str | None = None) -> list[Version]:
     return [_read(one, named[one.name]) for one in ordered]
 
 
-def standing_champion(store: Store, model: str) -> str:
-    """The version of the champion; if that was deleted, the previous one takes its place. Empty if neither is there.
-
-    If the champion was deleted, the previous champion takes its place, so that a new version is never promoted
-    untested. A version that was rolled back does not return in this way.
-    """
-    if champion := store.version_with(model, CHAMPION):
-        return champion
-    previous = store.version_with(model, PREVIOUS)
-    if not previous or ROLLED_BACK in find_version(store, f"{model}/{previous}").tags:
-        return ""
-    store.set_alias(model, CHAMPION, previous)
-    store.delete_alias(model, PREVIOUS)
-    return previous
-
-
 def model_folder(store: Store, model: str) -> Path:
     """The model folder behind a path or "models:/NAME@ALIAS"; RegistryError if there is none."""
     if not model.startswith("models:/"):
@@ -138,4 +129,5 @@ def model_folder(store: Store, model: str) -> Path:
 def _read(found: Any, aliases: dict[str, Any]) -> Version:
     number = str(found.version)
     of_version = tuple(sorted(alias for alias, of in aliases.items() if str(of) == number))
-    return Version(found.name, number, found.run_id, dict(found.tags), of_version)
+    # A version that somebody made by hand belongs to no run.
+    return Version(found.name, number, found.run_id or "", dict(found.tags), of_version)

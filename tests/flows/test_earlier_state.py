@@ -114,7 +114,7 @@ def test_mlflow_itself_loads_it_with_the_code_that_travels_in_it(earlier: Home) 
 
 def test_the_champion_is_rolled_back_and_forth(earlier: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert "version 1 is the champion again, version 2 is not" in say(capsys, "rollback", MODEL)
-    assert "version 2 is the champion again, version 1 is not" in say(capsys, "rollback", MODEL)
+    assert "version 2 is the champion again, version 1 is not" in say(capsys, "rollback", MODEL, "--to", "2")
 
 
 def test_a_training_folder_of_the_earlier_release_is_not_taken_for_a_present_one(

@@ -117,7 +117,7 @@ def test_only_the_better_model_is_promoted_and_it_is_written_down_why(models: Mo
     assert f"| difference | {100 * record.verdict['difference']['accuracy']:.2f} ±" in text
 
     told = history(models.store, models.name)
-    assert [(version, of.decision if of else "", named) for version, of, named, _ in told] == [
+    assert [(of.version, of.record.decision if of.record else "", of.aliases) for of in told] == [
         (first, "first", ["previous"]), (second, "promoted", ["champion"]), (third, "kept", ["challenger"]),
     ]  # fmt: skip
 
@@ -167,7 +167,7 @@ def test_an_interrupted_promotion_leaves_one_champion_and_is_completed(
         patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", dies)
         with pytest.raises(KeyboardInterrupt):
             models.decide_promotion(second, dataset)
-    assert models.aliases(first) == ["champion", "previous"]
+    assert models.aliases(first) == ["champion"]
     # Once judged, nothing is computed again: what was decided is carried out.
     with monkeypatch.context() as patch:
         patch.setattr("fewshot.promotion.champion.compare", None)
@@ -189,8 +189,26 @@ def test_rollback_goes_back_and_forth_and_is_not_undone_by_the_gate(models: Mode
     assert record.decision == "kept"
     assert "rolled back" in record.reason
     assert models.aliases(first) == ["champion"]
-    assert [when != "" for *_, when in history(models.store, models.name)] == [False, True]
-    assert rollback(models.store, models.name) == (first, second)
+    with pytest.raises(RegistryError, match="no version to go back to"):
+        rollback(models.store, models.name)
+    assert rollback(models.store, models.name, second) == (first, second)
+    assert models.aliases(second) == ["champion"]
+    assert models.aliases(first) == ["previous"]
+    told = history(models.store, models.name)
+    assert [(of.rolled_back != "", of.restored != "") for of in told] == [(False, False), (True, True)]
+    for wrong, message in ((second, "is the champion"), ("99", "is not there")):
+        with pytest.raises(RegistryError, match=f"version {wrong} of .* {message}; fewshot history"):
+            rollback(models.store, models.name, wrong)
+
+
+def test_a_night_without_news_moves_nothing_even_if_an_old_version_was_deleted(
+    models: Models, dataset: Dataset
+) -> None:
+    first, second = models.add("bad"), models.add("good")
+    models.decide_promotion(first, dataset)
+    models.decide_promotion(second, dataset)
+    models.store.client.delete_model_version(models.name, first)
+    assert models.decide_promotion(second, dataset).decision == "promoted"
     assert models.aliases(second) == ["champion"]
 
 
@@ -226,7 +244,7 @@ def test_a_version_that_was_rolled_back_does_not_take_the_place_of_a_deleted_cha
     rollback(models.store, models.name)
     models.store.client.delete_model_version(models.name, first)
     assert models.decide_promotion(models.add("as bad"), dataset).decision == "first"
-    assert models.aliases(second) == ["previous"]
+    assert models.aliases(second) == []
 
 
 def test_history_of_an_unknown_model_is_an_error(home: Home) -> None:

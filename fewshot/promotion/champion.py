@@ -4,7 +4,6 @@ The gate's episodes are sampled from classes that are never trained on, selected
 decision and its reason are stored as tags of the challenger's version, and in its run as JSON and Markdown.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from fewshot.evaluation.costs import costs_of
 from fewshot.model import load_model
 from fewshot.promotion.gate import GateResult, decide
 from fewshot.promotion.gate_episodes import compare
+from fewshot.promotion.spent import TESTS, Spent, read_spent, write_spent
 from fewshot.settings.schema import Settings
 from fewshot.system.files import canonical_json, sha256_json
 from fewshot.system.text import in_markdown
@@ -31,14 +31,6 @@ from fewshot.tracking.versions import (
     list_versions,
     model_folder,
 )
-
-TESTS = "fewshot.tests"
-"""Tag of a model: JSON list of the times at which its challengers were tested. A tag of a version could be overwritten,
-or deleted with the version: what was spent stays spent."""
-
-REMEMBERED = 3000
-"""Maximum number of tests on that list: one a night for eight years, in less than the 100,000 characters that MLflow
-allows a tag."""
 
 
 @dataclass(frozen=True)
@@ -182,12 +174,11 @@ def _compare_with_champion(
     challenger.compute.prepare()
     old, new, left_out = compare(standing, challenger, dataset, settings.gate)
     costs = costs_of(challenger, new, dataset, settings.gate.shape)
-    tested = _tests(store, model)
-    verdict = decide(old.accuracy, new.accuracy, settings.gate, tested, datetime.now(UTC), costs)
+    spent = read_spent(store.model_tags(model).get(TESTS, ""), settings.gate.alpha / settings.gate.tests_per_year)
+    now = datetime.now(UTC)
+    verdict = decide(old.accuracy, new.accuracy, settings.gate, spent, now, costs)
     if verdict.level > 0:  # paid before anybody hears of it
-        # Kept by number and not by age: a clock that is a year ahead for a night would forget what was spent.
-        times = [time.isoformat(timespec="seconds") for time in (*tested, datetime.now(UTC))][-REMEMBERED:]
-        store.tag_model(model, TESTS, canonical_json(times))
+        store.tag_model(model, TESTS, write_spent([*spent, Spent(now, verdict.level)]))
     return PromotionRecord(
         model, version, champion, verdict.decision, verdict.reason, _now(), question,
         f"{dataset.name}/{settings.gate.shape}", left_out, _plain(verdict), asdict(costs),
@@ -201,12 +192,6 @@ def _write_down(run: Run, record: PromotionRecord) -> None:
     run.log_text(f"{name}.md", markdown(record))
     tags = {DECISION: record.decision, VERDICT: canonical_json(asdict(record))}
     run.store.tag_version(record.model, record.version, tags)
-
-
-def _tests(store: Store, model: str) -> list[datetime]:
-    """The times at which challengers of this model were tested."""
-    times = json.loads(store.model_tags(model).get(TESTS, "[]"))
-    return [datetime.fromisoformat(time) for time in times]
 
 
 def _plain(verdict: GateResult) -> dict[str, Any]:

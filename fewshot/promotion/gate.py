@@ -7,11 +7,13 @@ that is a little better on most episodes and much worse on a few would pass), an
 such as 1 in 10,000 unless it draws ten times as many samples.
 
 **Repeated testing is paid for.** A schedule that tests a new challenger every night at level 0.05 promotes an equal
-model within weeks. Each test here is made at alpha / tests_per_year, and no more than `tests_per_year` are made in any
-365 days, so that by Boole's inequality the chance to promote an equal model within a year is at most alpha. Nothing is
-assumed of how the tests depend on each other, and they do: the gate's episodes stay the same.
+model within weeks. Each test here is made at alpha / tests_per_year, as long as the levels of all tests of the last
+365 days add up to no more than alpha, so that by Boole's inequality the chance to promote an equal model within a year
+is at most alpha, whatever the settings were when those tests were made. Nothing is assumed of how the tests depend on
+each other, and they do: the gate's episodes stay the same.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +25,7 @@ from scipy import stats
 
 from fewshot.evaluation.costs import Costs
 from fewshot.evaluation.stats import Score, score
+from fewshot.promotion.spent import Spent
 from fewshot.settings.schema import GateSettings
 
 YEAR = timedelta(days=365)
@@ -51,30 +54,36 @@ def decide(
     champion: Accuracies,
     challenger: Accuracies,
     settings: GateSettings,
-    tested: Sequence[datetime],
+    spent: Sequence[Spent],
     now: datetime,
     costs: Costs | None = None,
 ) -> GateResult:
-    """Compare two models by their accuracies on the same episodes; `tested` are the times of earlier tests.
+    """Compare two models by their accuracies on the same episodes; `spent` are the earlier tests.
 
     `costs` are the challenger's, for the limits that `settings` may set on them.
     """
-    level = level_of(settings, tested, now)
+    level = level_of(settings, spent, now)
     p = p_value(challenger - champion, settings.margin)
     difference = score(challenger - champion)
-    decision, reason = _decision(p, level, settings, difference)
+    decision, reason = _decision(p, level, settings, difference, recently_spent(spent, now))
     if decision == "promoted" and costs is not None and (excess := _excess(costs, settings)):
         decision, reason = "kept", excess
     return GateResult(decision, reason, score(champion), score(challenger), difference, p, level)
 
 
-def level_of(settings: GateSettings, tested: Sequence[datetime], now: datetime) -> float:
-    """The level of a test that is made now; 0 when the tests of the last 365 days are used up.
+def level_of(settings: GateSettings, spent: Sequence[Spent], now: datetime) -> float:
+    """The level of a test that is made now; 0 when the tests of the last 365 days left too little of alpha."""
+    level = settings.alpha / settings.tests_per_year
+    # The sum of many equal parts is off by rounding.
+    return level if recently_spent(spent, now) + level <= settings.alpha * (1 + 1e-9) else 0.0
+
+
+def recently_spent(spent: Sequence[Spent], now: datetime) -> float:
+    """The sum of the levels of the last 365 days.
 
     A test that lies in the future, as it may after the clock was set back, counts as well.
     """
-    recent = sum(time > now - YEAR for time in tested)
-    return settings.alpha / settings.tests_per_year if recent < settings.tests_per_year else 0.0
+    return math.fsum(level for time, level in spent if time > now - YEAR)
 
 
 def p_value(differences: Accuracies, margin: float = 0.0) -> float:
@@ -85,12 +94,13 @@ def p_value(differences: Accuracies, margin: float = 0.0) -> float:
 
 
 def _decision(
-    p: float, level: float, settings: GateSettings, difference: Score
+    p: float, level: float, settings: GateSettings, difference: Score, spent: float
 ) -> tuple[Literal["promoted", "kept"], str]:
     beyond = f" by more than {100 * settings.margin:g} points" if settings.margin else ""
     if level == 0:
         return "kept", (
-            f"{settings.tests_per_year} tests were made in the last 365 days, as many as gate.tests_per_year allows"
+            f"not tested: the tests of the last 365 days have spent {spent:.2g} of gate.alpha = {settings.alpha:g}, "
+            f"and one more costs {settings.alpha / settings.tests_per_year:.2g} (gate.alpha / gate.tests_per_year)"
         )
     if p > level:
         return "kept", f"not shown to be better{beyond}: {difference}, p = {p:.2g} is above the level {level:.2g}"

@@ -18,7 +18,7 @@ from test_pipeline import runs, versions
 
 from fewshot.data.dataset import open_dataset
 from fewshot.project.paths import Home
-from fewshot.promotion.champion import TESTS
+from fewshot.promotion.spent import TESTS
 from fewshot.settings.presets import load_settings
 from fewshot.system.process_id import is_dead, this_process
 from fewshot.tracking.store import Store
@@ -171,13 +171,14 @@ def test_a_clock_that_was_wrong_for_a_night_does_no_harm(home: Home, shim: Path)
         return text
 
     assert "first: model glyphs-protonet version 1" in retrained(0, 2 * DAY)
-    assert "1 tests were made" not in retrained(1, 2 * DAY)
+    assert "have spent" not in retrained(1, 2 * DAY)
     # That one test lies in the future now. It counts, whatever the clock says.
-    assert "1 tests were made in the last 365 days" in retrained(2, 0)
-    assert "1 tests were made in the last 365 days" in retrained(3, -20 * 365 * DAY)
+    assert "the tests of the last 365 days have spent 0.05 of gate.alpha" in retrained(2, 0)
+    assert "the tests of the last 365 days have spent 0.05 of gate.alpha" in retrained(3, -20 * 365 * DAY)
 
     found = Store.open(home).client.get_registered_model(MODEL)
-    [tested] = json.loads(found.tags[TESTS])
+    [[tested, level]] = json.loads(found.tags[TESTS])
+    assert level == 0.05
     assert datetime.fromisoformat(tested) > datetime.now(UTC) + timedelta(days=1.9)
     assert len(versions(home)) == 4
     assert str(found.aliases["champion"]) in ("1", "2")

@@ -16,8 +16,9 @@ from fewshot.evaluation.stats import Score
 from fewshot.model import ModelDescription, describe_model, save_model
 from fewshot.project.lineage import Lineage
 from fewshot.project.paths import Home
-from fewshot.promotion.champion import TESTS, PromotionRecord, decide_promotion, history, rollback
+from fewshot.promotion.champion import PromotionRecord, decide_promotion, history, rollback
 from fewshot.promotion.gate_episodes import gate_episodes
+from fewshot.promotion.spent import TESTS
 from fewshot.settings.schema import Settings, settings_from
 from fewshot.tracking.registration import register
 from fewshot.tracking.runs import Run
@@ -85,8 +86,8 @@ class Models:
         return self.store.aliases(self.name, version)
 
 
-def spent(models: Models) -> list[str]:
-    return list(json.loads(models.store.model_tags(models.name)[TESTS]))
+def spent(models: Models) -> float:
+    return float(sum(level for _, level in json.loads(models.store.model_tags(models.name)[TESTS])))
 
 
 def test_only_the_better_model_is_promoted_and_it_is_written_down_why(models: Models, dataset: Dataset) -> None:
@@ -134,19 +135,19 @@ def test_a_version_is_judged_once_and_each_test_is_paid_for(models: Models, data
     assert is_new
     assert other.verdict is not None
     assert other.verdict["level"] == 0
-    assert "as many as gate.tests_per_year allows" in other.reason
+    assert "have spent 0.013 of gate.alpha = 0.05, and one more costs 0.05" in other.reason
     # The second record took the place of the first, and spent nothing; the first one's test is not forgotten by that,
     # nor by deleting the version.
-    assert len(spent(models)) == 1
+    assert spent(models) == pytest.approx(0.05 / 4)
     models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 2}})
     assert models.decide_promotion(challenger, dataset).verdict["level"] == 0.05 / 2  # type: ignore[index]
-    assert len(spent(models)) == 2
+    assert spent(models) == pytest.approx(0.05 / 4 + 0.05 / 2)
     # Nor by a clock that is years ahead for a night: what is old by its word is remembered.
-    old = ["2001-01-01T00:00:00+00:00", *spent(models)]
+    old = [["2001-01-01T00:00:00+00:00", 0.01], *json.loads(models.store.model_tags(models.name)[TESTS])]
     models.store.tag_model(models.name, TESTS, json.dumps(old))
-    models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 3}})
+    models.settings = settings_from({**models.settings.plain(), "gate": GATE | {"tests_per_year": 5}})
     models.decide_promotion(challenger, dataset)
-    assert spent(models)[:-1] == old
+    assert spent(models) == pytest.approx(0.01 + 0.05 / 4 + 0.05 / 2 + 0.05 / 5)
     models.store.client.delete_model_version(models.name, challenger)
     assert models.decide_promotion(models.add("as bad"), dataset).verdict["level"] == 0  # type: ignore[index]
 

@@ -4,10 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
+from fewshot.errors import RegistryError
 from fewshot.evaluation.costs import Costs
 from fewshot.promotion.gate import decide, level_of, p_value
+from fewshot.promotion.spent import Spent, read_spent, write_spent
 from fewshot.settings.schema import GateSettings
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -52,15 +56,50 @@ def test_a_better_model_is_promoted_and_the_reason_says_by_how_much() -> None:
 
 def test_the_tests_of_a_year_are_counted() -> None:
     settings = GateSettings(tests_per_year=3)
-    days = [NOW - timedelta(days=days) for days in (400, 364, 10)]
+    days = [Spent(NOW - timedelta(days=days), 0.05 / 3) for days in (400, 364, 10)]
     assert level_of(settings, days, NOW) == pytest.approx(0.05 / 3)
-    assert level_of(settings, [*days, NOW], NOW) == 0
+    assert level_of(settings, [*days, Spent(NOW, 0.05 / 3)], NOW) == 0
     # A clock that was set back makes no test of the past forgotten.
-    assert level_of(settings, [*days, NOW + timedelta(days=30)], NOW) == 0
+    assert level_of(settings, [*days, Spent(NOW + timedelta(days=30), 0.05 / 3)], NOW) == 0
     [one], [other] = accuracies(np.random.default_rng(1), 0.02)
-    verdict = decide(one, other, settings, [NOW] * 3, NOW)
+    verdict = decide(one, other, settings, [Spent(NOW, 0.05)], NOW)
     assert verdict.decision == "kept"
-    assert "3 tests were made in the last 365 days" in verdict.reason
+    assert "not tested: the tests of the last 365 days have spent 0.05 of gate.alpha = 0.05" in verdict.reason
+
+
+@given(
+    nights=st.lists(st.tuples(st.integers(0, 200), st.integers(1, 10_000)), max_size=60),
+    alpha=st.floats(1e-6, 0.9),
+)
+def test_no_year_spends_more_than_alpha_however_the_settings_change(
+    nights: list[tuple[int, int]], alpha: float
+) -> None:
+    spent: list[Spent] = []
+    now = NOW
+    for days, tests_per_year in nights:
+        now += timedelta(days=days)
+        if (level := level_of(GateSettings(alpha=alpha, tests_per_year=tests_per_year), spent, now)) > 0:
+            spent = read_spent(write_spent([*spent, Spent(now, level)]), 1.0)
+        year = [of.level for of in spent if of.time > now - timedelta(days=365)]
+        assert sum(year) <= alpha * (1 + 1e-6)
+
+
+def test_ten_thousand_tests_are_all_counted() -> None:
+    settings, spent = GateSettings(tests_per_year=10_000), []
+    for number in range(10_000):
+        now = NOW + timedelta(minutes=10 * number)
+        assert level_of(settings, spent, now) > 0
+        spent = read_spent(write_spent([*spent, Spent(now, 0.05 / 10_000)]), 1.0)
+    assert level_of(settings, spent, now) == 0
+    assert len(write_spent(spent)) < 100_000
+
+
+def test_the_tests_of_an_earlier_release_are_counted_at_the_present_level() -> None:
+    tag = '["2026-05-01T03:00:00+00:00","2026-05-02T03:00:00+00:00"]'
+    assert [of.level for of in read_spent(tag, 0.01)] == [0.01, 0.01]
+    for wrong in ("{", "[1]", '[["x", 0.1]]', '[["2026-05-01", 0.1, 2]]', "7"):
+        with pytest.raises(RegistryError, match=r"the tag fewshot\.tests of the model is not what was written"):
+            read_spent(wrong, 0.01)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import argparse
 import logging
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
     except FewshotError as error:
         print(shown(f"error: {error}", keep="\n"), file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        if os.environ.get("FEWSHOT_DEBUG"):
+            traceback.print_exception(error)
+        said = f"{type(error).__name__}: {error}".partition("\n")[0]
+        text = f"error: {parsed.stage} of {parsed.dataset} met what it does not foresee ({said}); --debug shows where"
+        print(shown(text), file=sys.stderr)
+        return 1
     return 0
 
 

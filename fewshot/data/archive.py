@@ -1,11 +1,13 @@
 """Reading zip archives that came from elsewhere: nothing is unpacked, no member is trusted, every read is bounded."""
 
+import re
 import stat
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from fewshot.errors import DamagedFileError
 
@@ -29,7 +31,7 @@ class Archive:
         try:
             with self._zip.open(name) as member:
                 content = member.read(self._member_limit + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:
             raise DamagedFileError(f"{self._path}: {name} is damaged ({error}); delete it and fetch it again") from None
         if len(content) > self._member_limit:
             raise DamagedFileError(f"{self._path}: {name} is larger than it says; it is not the one that was meant")
@@ -46,8 +48,10 @@ def open_archive(path: Path, member_limit: int = MEMBER_LIMIT, total_limit: int 
         members = zipfile.ZipFile(path)
     except FileNotFoundError:
         raise DamagedFileError(f"{path} does not exist; fetch it again") from None
-    except zipfile.BadZipFile as error:
-        raise DamagedFileError(f"{path} is not a whole zip file ({error}); delete it and fetch it again") from None
+    # NotImplementedError: a later version of the format; ValueError: names that are no text.
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DamagedFileError(f"{path} is not a whole zip file ({said}); delete it and fetch it again") from None
     with members:
         _check(path, members.infolist(), member_limit, total_limit)
         yield Archive(path, members, member_limit)
@@ -65,13 +69,24 @@ def _check(path: Path, members: list[zipfile.ZipInfo], member_limit: int, total_
         raise DamagedFileError(f"{path} unpacks to {total:,} bytes, over the limit of {total_limit:,}")
 
 
+def objection_to_name(name: str) -> str:
+    """The reason why a member of an archive may not be called so; empty if it may."""
+    parts = re.split(r"[/\\]", name)
+    if not name or name[0] in "/\\" or ".." in parts or re.match(r"[A-Za-z]:", name):
+        return "its path leaves the folder"
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+        return "it holds a control character, or bytes that are no text"
+    return ""
+
+
 def _objection(member: zipfile.ZipInfo, member_limit: int) -> str:
     """Why this member is refused; empty if it is not."""
-    name = PurePosixPath(member.filename)
-    if name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in member.filename:
-        return "its path leaves the folder"
+    if reason := objection_to_name(member.filename):
+        return reason
     if stat.S_ISLNK(member.external_attr >> 16):
         return "it is a link"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "it is compressed in a way that is not read here (only stored and deflated members are)"
     if member.flag_bits & 0x1:
         return "it is encrypted"
     if member.file_size > member_limit:

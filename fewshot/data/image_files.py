@@ -5,52 +5,73 @@ my-classes/
   dog/  a.png
 """
 
+import unicodedata
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from fewshot.data.class_folders import SUFFIXES, find_images, is_housekeeping, refuse
 from fewshot.errors import DataError, UsageError
 
 Ink = Literal["auto", "dark", "bright"]
 """Letters are trained as bright ink on black. "auto" inverts a grey image whose border is bright: ink on paper."""
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+"""Pillow's modes of grey images with 65,536 levels."""
 
 
 def read_support(
     folder: Path, image_shape: tuple[int, int, int], ink: Ink = "auto"
 ) -> dict[str, UInt8[np.ndarray, "image channel height width"]]:
-    """Class name -> images, one class for each sub-folder of `folder`, sorted by name.
+    """Class name -> images, one class for each folder below `folder` that holds images, sorted by name.
 
-    Raises UsageError for a folder without at least two classes or a class without images, DataError for a file that
-    is no image.
+    Raises UsageError for a folder without at least two classes or with one that holds no image, DataError that names
+    all files that can't be used.
     """
-    classes = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    classes: dict[str, list[Path]] = {}
+    for found in find_images(folder) if folder.is_dir() else []:
+        classes.setdefault(found.class_name, []).append(found.file)
+    for place in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if place.is_dir() and not is_housekeeping(place.name):
+            own = unicodedata.normalize("NFC", place.name)
+            if not any(name == own or name.startswith(f"{own}/") for name in classes):
+                raise UsageError(f"{place} holds no image; put one or more there ({', '.join(SUFFIXES)})")
     if len(classes) < 2:
         raise UsageError(
             f"{folder} holds {len(classes)} folders of images, two or more are needed: one folder for each class, "
             "named as the class, with one or more images in it"
         )
-    support = {}
-    for of_class in classes:
-        files = image_files(of_class)
-        if not files:
-            raise UsageError(f"{of_class} holds no image; put one or more there ({', '.join(SUFFIXES)})")
-        support[of_class.name] = np.stack([read_image(file, image_shape, ink) for file in files])
-    return support
+    images = iter(read_images([file for files in classes.values() for file in files], image_shape, ink))
+    return {name: np.stack([next(images) for _ in files]) for name, files in classes.items()}
 
 
 def image_files(place: Path) -> list[Path]:
     """The image files of a folder, sorted by name; a file stands for itself. UsageError if there is no such place."""
     if place.is_dir():
-        return sorted(file for file in place.iterdir() if file.suffix.lower() in SUFFIXES)
+        files = (file for file in place.iterdir() if file.suffix.lower() in SUFFIXES and not file.is_dir())
+        return sorted(file for file in files if not is_housekeeping(file.name))
     if not place.exists():
         raise UsageError(f"{place} does not exist; give an image or a folder of images")
     return [place]
+
+
+def read_images(
+    files: Sequence[Path], image_shape: tuple[int, int, int], ink: Ink = "auto"
+) -> UInt8[np.ndarray, "image channel height width"]:
+    """All files as images; see `read_image`. Raises DataError that names each file that can't be read."""
+    images, wrong = [], []
+    for file in files:
+        try:
+            images.append(read_image(file, image_shape, ink))
+        except DataError as error:
+            wrong.append(str(error))
+    refuse(wrong)
+    return np.stack(images) if images else np.empty((0, *image_shape), np.uint8)
 
 
 def read_image(
@@ -61,17 +82,43 @@ def read_image(
     Raises DataError that calls the file by `name`, or by its path.
     """
     channel, height, width = image_shape
+    if isinstance(file, Path) and not file.is_file():  # a pipe would be waited for
+        raise DataError(f"{name or file} is no file that can be read; replace or remove it")
     try:
         with Image.open(file) as opened:
             upright = ImageOps.exif_transpose(opened)
-            image = _on_white(upright).convert("L" if channel == 1 else "RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
-        raise DataError(f"{name or file} can't be read as an image ({error}); replace or remove it") from None
+            image = _on_white(_eight_bits(upright)).convert("L" if channel == 1 else "RGB")
+    except Exception as error:  # decoders of damaged files raise SyntaxError, struct.error, MemoryError and more
+        said = str(error).partition("\n")[0].replace(str(file), "").strip() or type(error).__name__
+        raise DataError(f"{name or file} can't be read as an image ({said}); replace or remove it") from None
     if channel == 1 and (ink == "dark" or (ink == "auto" and _border_is_bright(image))):
         image = ImageOps.invert(image)
-    fitted = ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS)
-    pixels = np.asarray(fitted)
+    pixels = np.asarray(_fitted(image, width, height))
     return pixels[None] if channel == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """With 256 levels. Pillow's own conversion would cut off what is above 255, nearly all of a 16-bit image.
+
+    ValueError for a mode whose black and white are not known.
+    """
+    if image.mode in _SIXTEEN_BITS:
+        levels = np.asarray(image.convert("I"), dtype=np.int64)
+        return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels are {image.mode}, 32 bits without a known white; save it with 8 or 16 bits")
+    return image
+
+
+def _fitted(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Whole and centred in a black frame; the narrow side of a strip keeps a pixel at least."""
+    scale = min(width / image.width, height / image.height)
+    if min(round(image.width * scale), round(image.height * scale)) >= 1:
+        return ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS)
+    size = (width, 1) if image.width > image.height else (1, height)
+    frame = Image.new(image.mode, (width, height))
+    frame.paste(image.resize(size, Image.Resampling.BOX), ((width - size[0]) // 2, (height - size[1]) // 2))
+    return frame
 
 
 def _on_white(image: Image.Image) -> Image.Image:

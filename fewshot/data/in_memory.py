@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from fewshot.data.pack import Pack, PackedClass
+from fewshot.data.pack import Pack, PackedClass, is_rotation
 from fewshot.data.splits import SPLITS, SplitScheme, hashed_share
 from fewshot.errors import DataError, UsageError, unknown
 from fewshot.system.files import sha256_json
@@ -90,16 +90,16 @@ def from_folder(folder: str | Path, side: int = 84, channels: Literal[1, 3] = 3,
 
     Raises DataError for a folder that is not there or holds no image, and for a file that can't be read as one.
     """
-    from fewshot.data.image_files import read_image
-    from fewshot.data.sources.folder import image_paths
+    from fewshot.data.class_folders import find_images
+    from fewshot.data.image_files import read_images
 
     if not Path(folder).is_dir():
         raise DataError(f"{folder} is no folder; give one with a folder of images for each class")
-    files = image_paths(Path(folder))
-    if not files:
+    found = find_images(Path(folder))
+    if not found:
         raise DataError(f"{folder} holds no image; put a folder of images into it for each class")
-    images = [read_image(file, (channels, side, side), "bright") for _, file in files]
-    return from_arrays(np.stack(images), [label for label, _ in files], Path(folder).resolve().name, splits)
+    images = read_images([one.file for one in found], (channels, side, side), "bright")
+    return from_arrays(images, [one.class_name for one in found], Path(folder).resolve().name, splits)
 
 
 def _assigned(splits: Splits, classes: list[str]) -> dict[str, tuple[str, ...]]:
@@ -140,10 +140,10 @@ def class_names(labels: Any) -> list[str]:
     meant: dict[str, Any] = {}
     for place, label in enumerate(given):
         name = str(label)
-        if label is None or label != label or not name or "@" in name:
+        if label is None or label != label or not name or is_rotation(name):
             raise UsageError(
-                f"label {place} is {label!r}, which can't name a class: it is missing or empty, or holds '@', the mark "
-                "of rotations"
+                f"label {place} is {label!r}, which can't name a class: it is missing or empty, or ends in @90, "
+                "@180 or @270, which marks a rotation"
             )
         if meant.setdefault(name, label) != label:
             raise UsageError(f"the labels {meant[name]!r} and {label!r} read alike; call two classes by two names")

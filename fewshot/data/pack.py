@@ -4,6 +4,7 @@ A pack is a folder of three files: `images.npy`, `index.json` (the classes, and 
 `sources.txt` (for each image the name of the file that it was read from). Equal images give equal bytes.
 """
 
+import re
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from fewshot.system.files import read_json, sha256_file, write_atomically, write
 
 Item = tuple[str, str, str, np.ndarray]
 """(class, group, name of the source file, image); an image is uint8 [channel, height, width], which packing checks."""
+
+_ROTATION = re.compile(r"@(90|180|270)$")
 
 _BYTES_AT_ONCE = 2**24
 """Pixels in memory while a pack is written."""
@@ -42,6 +45,22 @@ class Pack:
     classes: tuple[PackedClass, ...] = field(repr=False)
     digest: str
     """SHA-256 of images.npy."""
+
+
+def is_rotation(name: str) -> bool:
+    """True for the name of a class whose images are those of another, turned: "Angelic/character01@90"."""
+    return _ROTATION.search(name) is not None
+
+
+def unrotated(name: str) -> str:
+    """The packed class behind a class name: without its rotation."""
+    return _ROTATION.sub("", name)
+
+
+def degrees(name: str) -> int:
+    """The rotation of a class name, counter-clockwise: 0, 90, 180 or 270."""
+    found = _ROTATION.search(name)
+    return int(found[1]) if found else 0
 
 
 def write_pack(folder: Path, items: Iterable[Item]) -> Pack:
@@ -110,8 +129,8 @@ def _spooled(items: Iterable[Item], spool: IO[bytes]) -> tuple[dict[str, _Arrive
                 f"class {name}, image {source} is {image.dtype} {list(image.shape)}, but a pack holds uint8 images of "
                 f"one shape, here {list(shape)}; convert it"
             )
-        if "@" in name:
-            raise DataError(f"class {name}: '@' marks rotations and can't stand in a name; rename the class")
+        if is_rotation(name):
+            raise DataError(f"class {name}: @90, @180 or @270 at the end marks a rotation; rename the class")
         of_class = arrived.setdefault(name, _Arrived(group, [], array("q")))
         if of_class.group != group:
             raise DataError(f"class {name} stands in two groups, {of_class.group} and {group}; give it one")

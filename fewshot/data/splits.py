@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fewshot.data.episode_sampler import ClassTable
-from fewshot.data.pack import PackedClass
+from fewshot.data.pack import PackedClass, degrees, unrotated
 from fewshot.errors import DataError
 from fewshot.system.files import read_json, write_json
 
@@ -67,13 +67,8 @@ def class_table(classes: Sequence[PackedClass], names: Sequence[str]) -> ClassTa
     return ClassTable(
         start=np.array([packed.start for packed in chosen], dtype=np.int64),
         count=np.array([packed.count for packed in chosen], dtype=np.int64),
-        rotation=np.array([int(name.partition("@")[2] or 0) // 90 for name in names], dtype=np.int8),
+        rotation=np.array([degrees(name) // 90 for name in names], dtype=np.int8),
     )
-
-
-def unrotated(name: str) -> str:
-    """The packed class behind a class name: without its rotation."""
-    return name.partition("@")[0]
 
 
 def assign_classes(definition: dict[str, Any], classes: Sequence[PackedClass]) -> dict[str, tuple[str, ...]]:
@@ -90,8 +85,8 @@ def assign_classes(definition: dict[str, Any], classes: Sequence[PackedClass]) -
         split = split_of(packed)
         if split == "val" and hashed_share(packed.name, "gate") < 0.5:
             split = "gate"
-        for degrees in definition.get("turns", [0]):
-            splits[split].append(f"{packed.name}@{degrees}" if degrees else packed.name)
+        for turn in definition.get("turns", [0]):
+            splits[split].append(f"{packed.name}@{turn}" if turn else packed.name)
     return {split: tuple(sorted(names)) for split, names in splits.items() if names}
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from fewshot.data.batches import ImageBank
 from fewshot.data.dataset import Dataset
 from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
-from fewshot.data.splits import class_table, unrotated
+from fewshot.data.pack import unrotated
+from fewshot.data.splits import class_table
 from fewshot.errors import DataError
 from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
 from fewshot.model import Model, ModelDescription

@@ -20,6 +20,7 @@ from fewshot.project.tool_environment import environment
 from fewshot.system.files import write_bytes
 from flows.dvc import watched_folders
 from flows.dvc.repair import remove_damaged
+from flows.dvc.yaml_files import read_yaml
 
 
 def stages_of(dataset: str) -> tuple[str, ...]:
@@ -48,7 +49,10 @@ def prepare(home: Home, dataset: str) -> str:
     """
     if dataset == watched_folders.NAME:
         watched_folders.check(home)
-    damage = remove_damaged(home, dvc_lock(home, dataset))
+    locked = dvc_lock(home, dataset)
+    damage = remove_damaged(home, locked)
+    if damage.missing and not damage.deleted:
+        _fill_cache(home, dataset, locked)
     before, classes = _lock_file(home), watched_folders.classes(home)
     # Only then: asking the remote takes seconds, and there may be none.
     _dvc(home, "repro", *(["--pull"] if damage.missing else []), f"split@{dataset}")
@@ -56,7 +60,7 @@ def prepare(home: Home, dataset: str) -> str:
         names = ", ".join(str(file.relative_to(home.project)) for file in damage.deleted)
         return f"{dataset}: damaged, deleted and fetched or made again: {names}"
     if dataset == watched_folders.NAME:
-        return watched_folders.remark(classes, watched_folders.classes(home))
+        return watched_folders.remark(home, classes, watched_folders.classes(home))
     return _other_bytes(dataset, before, _lock_file(home))
 
 
@@ -65,7 +69,7 @@ def restore(home: Home, dataset: str, md5: dict[str, str]) -> None:
 
     Raises what `prepare` raises if neither holds it.
     """
-    lock = yaml.safe_load((home.project / "dvc.lock").read_text(encoding="utf-8"))
+    lock = read_yaml(home.project / "dvc.lock")
     outputs = dict(zip(stages_of(dataset), ("raw", "pack", "split"), strict=True))
     for stage, name in outputs.items():
         path = f"data/{dataset}/{name}"
@@ -85,11 +89,29 @@ def dvc_lock(home: Home, dataset: str) -> dict[str, str]:
     }
 
 
+def _fill_cache(home: Home, dataset: str, locked: dict[str, str]) -> None:
+    """Put data that are whole back into a cache that lost them, where DVC would ask for `--force`.
+
+    Only what has the digests of dvc.lock: other data would be taken for the right ones.
+    """
+    file = home.project / "dvc.lock"
+    if not locked or not all((home.project / path).is_dir() for path in locked):
+        return
+    before = file.read_bytes()
+    try:
+        _dvc(home, "commit", "--force", *(f"{stage}@{dataset}" for stage in stages_of(dataset)))
+        if dvc_lock(home, dataset) == locked:
+            return
+    except DataError:
+        pass
+    write_bytes(file, before)
+
+
 def _lock_file(home: Home) -> dict[str, Any]:
     file = home.project / "dvc.lock"
     if not file.is_file():
         return {}
-    return dict(yaml.safe_load(file.read_text(encoding="utf-8")).get("stages", {}))
+    return dict(read_yaml(file).get("stages") or {})
 
 
 def _other_bytes(dataset: str, before: dict[str, Any], after: dict[str, Any]) -> str:
@@ -112,6 +134,9 @@ def _dvc(home: Home, *arguments: str) -> str:
         _allow_no_git(home)
         done = _run(home, *arguments)
     if done.returncode != 0:
+        for name in ("dvc.yaml", "params.yaml", "dvc.lock"):
+            if (home.project / name).exists():
+                read_yaml(home.project / name)  # of what is wrong in them, DVC says less
         raise _error(arguments, done.stderr)
     return done.stdout
 

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from fewshot.errors import PipelineError, UsageError
+from fewshot.errors import DataError, PipelineError, UsageError
 from fewshot.project.paths import Home
 from fewshot.project.server_key import server_key
 from fewshot.system.files import write_bytes
+from flows.dvc.yaml_files import read_yaml
 
 NIGHTLY = "retrain/nightly"
 MANUAL = "pipeline/manual"
@@ -66,9 +67,9 @@ def _declared(home: Home, schedule: Schedule) -> dict[str, Any]:
     """What prefect.yaml declares, with the schedule in it."""
     place = home.project / "prefect.yaml"
     try:
-        declared = yaml.safe_load(place.read_text(encoding="utf-8"))
+        declared = read_yaml(place)
         [nightly] = [one for one in declared["deployments"] if one["name"] == NIGHTLY.partition("/")[2]]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (DataError, KeyError, TypeError, ValueError) as error:
         said = str(error).partition("\n")[0]
         raise PipelineError(
             f"{place} declares no one deployment called nightly ({said}); restore it from git"

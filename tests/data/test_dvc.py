@@ -88,6 +88,8 @@ def test_the_lock_belongs_to_the_code_and_settings_in_the_tree(root: Path) -> No
 
 WITHOUT_EFFECT = {
     "fewshot.data.stages.disk": "words of errors",
+    "fewshot.data.class_numbers": "words of errors",
+    "fewshot.system.text": "words of errors",
     "fewshot.errors": "words of errors",
     "fewshot.settings.base": "the base of the folder's options, whose values are parameters of the stage",
     "fewshot.system.download": "a file that was fetched is checked by its digest",

@@ -1,5 +1,8 @@
 """A user's own image files."""
 
+import os
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +67,66 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     with pytest.raises(UsageError, match="a holds no image; put one or more there"):
         read_support(tmp_path, SHAPE)
-    (tmp_path / "a" / "x.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"x\.png can't be read as an image"):
+    for name in ("a", "b"):
+        (tmp_path / name / "x.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"a/x\.png can't be read as an image .*b/x\.png can't be read as an image"):
         read_support(tmp_path, SHAPE)
     with pytest.raises(UsageError, match="does not exist; give an image or a folder"):
         image_files(tmp_path / "c")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "LA", "I;16", "I;16B", "I", "F"])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_every_mode_keeps_its_picture_or_is_refused_by_name(mode: str, suffix: str, tmp_path: Path) -> None:
+    ramp = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
+    file = tmp_path / f"x.{suffix}"
+    if mode.startswith("I;16"):
+        levels = (ramp.astype(np.uint32) * 257).astype(np.dtype("<u2" if mode == "I;16" else ">u2"))
+        picture = Image.frombytes(mode, (8, 8), levels.tobytes())
+    elif mode in ("I", "F"):
+        picture = Image.fromarray(ramp.astype(np.int32 if mode == "I" else np.float32))
+    else:
+        picture = Image.fromarray(ramp).convert("RGB").convert(mode)
+    try:
+        picture.save(file)
+    except (OSError, ValueError):
+        pytest.skip(f"there is no {suffix} in mode {mode}")
+    if mode in ("I", "F"):
+        with pytest.raises(
+            DataError, match=rf"can't be read as an image \(its pixels are {mode}, 32 bits without a known"
+        ):
+            read_image(file, (1, 8, 8), "bright")
+        return
+    read = read_image(file, (1, 8, 8), "bright")[0].astype(int)
+    wanted = np.asarray(picture.convert("L")) if mode in ("1", "P") else ramp
+    assert np.abs(read - wanted).max() <= 2
+
+
+@pytest.mark.parametrize("size", [(20, 6000), (6000, 20), (1, 65000), (3, 400)])
+def test_a_strip_keeps_a_pixel(size: tuple[int, int], tmp_path: Path) -> None:
+    Image.new("RGB", size, "white").save(tmp_path / "x.png")
+    for shape in ((1, 28, 28), (3, 84, 84)):
+        read = read_image(tmp_path / "x.png", shape, "bright")
+        assert read.shape == shape
+        assert (read > 127).sum() >= shape[0] * shape[1]
+
+
+def test_a_file_that_breaks_its_decoder_is_named(tmp_path: Path) -> None:
+    picture = BytesIO()
+    Image.new("L", (9, 9)).save(picture, "PNG")
+    whole = picture.getvalue()
+    rng = np.random.default_rng(0)
+    for number in range(200):
+        broken = bytearray(whole)
+        for place in rng.integers(8, len(whole), 3):
+            broken[place] = rng.integers(256)
+        file = tmp_path / f"{number}.png"
+        file.write_bytes(bytes(broken))
+        with suppress(DataError):  # nothing else
+            assert read_image(file, SHAPE).shape == SHAPE
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(DataError, match=r"x\.png is no file that can be read"):
+        read_image(tmp_path / "x.png", SHAPE)

@@ -123,5 +123,5 @@ def test_items_that_do_not_fit_together_are_refused_in_numbers(tmp_path: Path, i
         write_pack(tmp_path, [*items, (name, group, "new.png", image.astype(np.float32))])
     with pytest.raises(DataError, match=r"uint8 \[1, 3, 5\].* here \[1, 6, 5\]"):
         write_pack(tmp_path, [*items, (name, group, "new.png", image[:, :3])])
-    with pytest.raises(DataError, match="'@' marks rotations"):
+    with pytest.raises(DataError, match="class a@90: @90, @180 or @270 at the end marks a rotation"):
         write_pack(tmp_path, [("a@90", group, source, image)])

@@ -18,7 +18,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from fewshot.data.archive import open_archive
-from fewshot.data.image_files import SUFFIXES, read_image
+from fewshot.data.class_folders import SUFFIXES, Found, find_images, refuse
+from fewshot.data.image_files import read_image
 from fewshot.data.pack import Item
 from fewshot.errors import DataError, UsageError
 from fewshot.settings.base import Immutable
@@ -62,18 +63,25 @@ def collect(options: FolderOptions, raw: Path) -> None:
     what it was.
     """
     folder = Path(options.path)
-    files = image_paths(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; correct folder.path in params.yaml: fewshot data watch FOLDER")
+    files = find_images(folder)
     if not files:
         kinds = ", ".join(SUFFIXES)
         raise DataError(f"{folder} holds no image ({kinds}); put a folder of images into it for each class")
     known = {digest for of_class in classes_in(raw).values() for digest in of_class.values()}
     classes: Classes = {}
-    for name, file in files:
-        content = _bytes_of(file)
-        digest = hashlib.sha256(content).hexdigest()
-        if digest not in known:
-            read_image(file, (options.channels, options.side, options.side), options.ink)
-        classes.setdefault(name, {})[file.name] = digest
+    wrong: list[str] = []
+    for class_name, name, file in files:
+        try:
+            digest = hashlib.sha256(_bytes_of(file)).hexdigest()
+            if digest not in known:
+                read_image(file, (options.channels, options.side, options.side), options.ink)
+        except DataError as error:
+            wrong.append(str(error))
+        else:
+            classes.setdefault(class_name, {})[name] = digest
+    refuse(wrong)
     wanted = {"classes": classes, "options": options.model_dump(exclude={"path"})}
     if not _is_whole(raw, wanted):
         (raw / INDEX).unlink(missing_ok=True)  # first, and written last: without it the archive counts for nothing
@@ -107,6 +115,18 @@ def classes_in(raw: Path) -> Classes:
         return {}
 
 
+def shared_images(classes: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Pairs of equal files in two classes, as class/name."""
+    first: dict[str, tuple[str, str]] = {}
+    pairs = []
+    for class_name, files in sorted(classes.items()):
+        for name, digest in sorted(files.items()):
+            other, place = first.setdefault(digest, (class_name, f"{class_name}/{name}"))
+            if other != class_name:
+                pairs.append((place, f"{class_name}/{name}"))
+    return pairs
+
+
 def changes(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> list[str]:
     """How the classes of two versions differ, one phrase for each class: new, vanished, shrank, grew, changed."""
     found = [f"{name} vanished ({len(before[name])} images)" for name in sorted(before.keys() - after.keys())]
@@ -121,20 +141,6 @@ def changes(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping
         elif files != old:
             number = sum(old.get(file) != digest for file, digest in files.items())
             found.append(f"{name} changed ({number} of {len(files)} images)")
-    return found
-
-
-def image_paths(folder: Path) -> list[tuple[str, Path]]:
-    """(class, file) of every image below the folder, in the order of their paths, without what begins with a dot."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; correct folder.path in params.yaml: fewshot data watch FOLDER")
-    found = []
-    for file in sorted(folder.rglob("*")):
-        place = file.relative_to(folder)
-        if file.suffix.lower() in SUFFIXES and file.is_file() and not any(part[0] == "." for part in place.parts):
-            if len(place.parts) < 2:
-                raise DataError(f"{file} lies beside the classes; move it into the folder of its class")
-            found.append((place.parent.as_posix(), file))
     return found
 
 
@@ -155,11 +161,11 @@ def _is_whole(raw: Path, wanted: dict[str, Any]) -> bool:
         return False
 
 
-def _write_archive(path: Path, files: list[tuple[str, Path]], classes: Classes) -> None:
+def _write_archive(path: Path, files: list[Found], classes: Classes) -> None:
     """Stored, not compressed, as images are already; without times and modes, which would change its digest."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, file in files:
+        for class_name, name, file in files:
             content = _bytes_of(file)
-            if hashlib.sha256(content).hexdigest() != classes[name][file.name]:
+            if hashlib.sha256(content).hexdigest() != classes[class_name][name]:
                 raise DataError(f"{file} was changed while it was collected; run it again")
-            archive.writestr(zipfile.ZipInfo(f"{name}/{file.name}"), content)
+            archive.writestr(zipfile.ZipInfo(f"{class_name}/{name}"), content)

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fewshot.data.class_numbers import missing_classes
 from fewshot.data.episode_sampler import EpisodeSampler
 from fewshot.data.fixed_episodes import write_fixed_episodes
-from fewshot.data.pack import Pack, open_pack
+from fewshot.data.pack import Pack, open_pack, unrotated
 from fewshot.data.splits import SplitScheme, assign_classes, class_table, episodes_path, scheme_path, write_scheme
 from fewshot.data.stages.disk import disk_errors
 from fewshot.errors import DataError
@@ -44,6 +45,13 @@ def _write_scheme(
     seed: int,
 ) -> None:
     splits = assign_classes(definition, packed.classes)
+    count = {one.name: one.count for one in packed.classes}
+    sizes = {of_split: [count[unrotated(of)] for of in names] for of_split, names in splits.items()}
+    shares = definition.get("shares", {})
+    # Of the validation classes of a hash, one half is for the gate.
+    halved = {**shares, "val": shares.get("val", 0) / 2, "gate": shares.get("val", 0) / 2}
+    if shares and (said := missing_classes(sizes, shapes, halved)):
+        raise DataError(f"{dataset} has too few classes ({len(packed.classes)} in all): {said}")
     sets = {}
     for of_split, split_shapes in shapes.items():
         if of_split not in splits:

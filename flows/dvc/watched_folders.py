@@ -51,7 +51,7 @@ def remark(home: Home, before: Classes, after: Classes) -> str:
     told = changes(before, after) if before else []
     if shared := shared_images(after):
         pairs = ", ".join(f"{one} = {other}" for one, other in shared[:_NAMED])
-        told.append(f"{len(shared)} images are in two classes: {pairs}{_more(shared)}")
+        told.append(f"the same image in two classes, {len(shared)} times: {pairs}{_more(shared)}")
     shapes = read_yaml(home.project / "params.yaml").get("frozen", {}).get(NAME, {}).get("shapes", {})
     parsed = {split: [EpisodeShape.parse(text) for text in texts] for split, texts in shapes.items()}
     if small := small_classes({name: len(files) for name, files in after.items()}, parsed):

@@ -2,6 +2,7 @@
 
 import stat
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,33 @@ def test_a_missing_member_or_archive_is_named(tmp_path: Path) -> None:
         members.read("b")
     with pytest.raises(DamagedFileError, match="does not exist"), open_archive(tmp_path / "none.zip"):
         pass
+
+
+def _cut_lzma(path: Path) -> None:
+    archive(path, {"a": bytes(3000)}, zipfile.ZIP_LZMA)
+    content = bytearray(path.read_bytes())
+    content[40:60] = b"\xff" * 20
+    path.write_bytes(bytes(content))
+
+
+def _later_version(path: Path) -> None:
+    content = bytearray(archive(path, {"a": b"1"}).read_bytes())
+    place = content.index(b"PK\x01\x02")
+    content[place + 6 : place + 8] = (99).to_bytes(2, "little")
+    path.write_bytes(bytes(content))
+
+
+def _no_text(path: Path) -> None:
+    content = bytearray(archive(path, {"\u00e4": b"1"}).read_bytes())
+    path.write_bytes(bytes(content).replace("\u00e4".encode(), b"\xff\xfe"))
+
+
+@pytest.mark.parametrize("make", [_cut_lzma, _later_version, _no_text, Path.mkdir, Path.touch])
+def test_an_odd_archive_is_refused_in_a_sentence(make: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    make(path)
+    with (
+        pytest.raises(DamagedFileError, match=r"a\.zip (is not a whole zip file|holds 'a', refused: it is compressed)"),
+        open_archive(path) as members,
+    ):
+        members.read("a")

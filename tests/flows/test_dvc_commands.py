@@ -29,3 +29,53 @@ def test_data_that_was_deleted_is_stale_and_comes_back_with_the_same_md5(own_hom
     assert dvc.prepare(own_home, "glyphs") == ""
     assert dvc.stale(own_home, ["glyphs"]) == {}
     assert dvc.dvc_lock(own_home, "glyphs") == before
+
+
+def test_a_lost_cache_is_filled_again_from_data_that_are_whole(own_home: Home) -> None:
+    before = dvc.dvc_lock(own_home, "glyphs")
+    shutil.rmtree(own_home.project / ".dvc" / "cache")
+    assert dvc.prepare(own_home, "glyphs") == ""
+    assert dvc.dvc_lock(own_home, "glyphs") == before
+    assert (own_home.project / ".dvc" / "cache" / "files").is_dir()
+    # Data that are not those of dvc.lock are not taken for them: they are made again.
+    shutil.rmtree(own_home.project / ".dvc" / "cache")
+    scheme = own_home.data / "glyphs" / "split" / "scripts.json"
+    text = scheme.read_text()
+    scheme.unlink()
+    scheme.write_text(text.replace("train", "trian"))
+    dvc.prepare(own_home, "glyphs")
+    assert scheme.read_text() == text
+    assert dvc.dvc_lock(own_home, "glyphs") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("dvc.lock", "<<<<<<< HEAD\n=======\n>>>>>>> other\n", r"dvc\.lock holds a merge conflict; keep one side"),
+        (
+            "params.yaml",
+            "a: [1\nb: 2\n",
+            r"params\.yaml is not valid in line 2 .*; correct it, or restore it: git checkout",
+        ),
+        ("params.yaml", "- a\n", r"params\.yaml holds no names and values; restore it: git checkout params\.yaml"),
+    ],
+)
+def test_what_is_wrong_in_a_file_that_git_changes_is_said(own_home: Home, name: str, text: str, message: str) -> None:
+    file = own_home.project / name
+    file.unlink()  # a link to the template's
+    file.write_text(text)
+    for work in (lambda: dvc.stale(own_home, ["glyphs"]), lambda: dvc.prepare(own_home, "glyphs")):
+        with pytest.raises(DataError, match=message):
+            work()
+
+
+def test_an_error_that_a_stage_does_not_foresee_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fewshot.data import __main__ as stages
+
+    monkeypatch.setattr(stages, "_run", lambda *_: {}["nothing"])
+    assert stages.main(["pack", "glyphs", "--data-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith(
+        "error: pack of glyphs met what it does not foresee (KeyError: 'nothing')"
+    )

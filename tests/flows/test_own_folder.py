@@ -10,10 +10,11 @@ from project_copy import TINY
 from test_verify import git, repository, say  # noqa: F401  # a fixture
 
 from fewshot.data.dataset import Dataset, open_dataset
-from fewshot.errors import DataError
+from fewshot.errors import DataError, UsageError
 from fewshot.project.paths import Home
 from fewshot.tracking.store import Store
 from flows.dvc import commands as dvc
+from flows.dvc import watched_folders
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -69,7 +70,8 @@ def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: H
     second = retrain()
     assert second["remarks"] == [
         "folder: group 1/class 01 vanished (6 images); group 0/class 00 shrank from 6 to 5 images; "
-        "group 2/class 02 changed (1 of 6 images); group 2/class 60 is new (7 images)"
+        "group 2/class 02 changed (1 of 6 images); group 2/class 60 is new (7 images); "
+        "the same image in two classes, 1 times: group 0/class 03/0.png = group 2/class 02/0.png"
     ]
     assert (second["outcome"] in ("kept", "promoted"), second["version"]) == (True, "2")
     after = opened(home).scheme.splits
@@ -94,6 +96,28 @@ def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: H
     shutil.move(watched, watched.with_name("away"))
     with pytest.raises(DataError, match=r"params\.yaml names .*watched, which is no folder; name yours"):
         retrain()
+
+
+def test_what_is_no_folder_of_images_is_not_watched(own_home: Home, tmp_path: Path) -> None:
+    params = own_home.project / "params.yaml"
+    before = params.read_text()
+    for wrong, message in (
+        (tmp_path / "nowhere", "nowhere is no folder"),
+        (own_home.project, "holds this project itself"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            watched_folders.options(wrong, own_home)
+    params.unlink()  # a link to the template's
+    params.write_text(f"<<<<<<< HEAD\n{before}=======\n>>>>>>> other\n")
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match=r"params\.yaml holds a merge conflict; keep one side \(git checkout --ours"):
+        watched_folders.watch(own_home, watched_folders.options(tmp_path / "images", own_home))
+
+
+def test_classes_that_are_too_small_are_told(own_home: Home) -> None:
+    after = {"cat": {"1.png": "a", "2.png": "b"}, "dog": {f"{number}.png": f"d{number}" for number in range(5)}}
+    assert watched_folders.remark(own_home, {}, after) == "folder: too small for any episode: cat (2 images)"
+    assert watched_folders.remark(own_home, after, after) == ""
 
 
 def test_without_a_folder_the_error_says_how_to_name_one(own_home: Home) -> None:

@@ -1,5 +1,6 @@
 """Presets, which name good combinations of settings, and what a user changes in one."""
 
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -10,6 +11,9 @@ from fewshot.migrations import RENAMED_METHODS, RENAMED_PRESETS, RENAMED_SETTING
 from fewshot.settings.schema import Settings, fixed_setting_names, setting_names, settings_from
 
 DEFAULT_PRESET = "glyphs-protonet-5w1s"
+
+_UNNAMEABLE = re.compile(r"[/:'\"\\\x00-\x1f\x7f]|.{200}")
+"""MLflow refuses a model's name with one of the first two, and asks for names in quotes."""
 
 
 def list_presets() -> list[str]:
@@ -35,7 +39,11 @@ def load_settings(preset: str = DEFAULT_PRESET, overrides: list[str] | None = No
         raise UsageError(f"preset {preset} is not valid TOML: {error}") from None
     for override in overrides or []:
         _apply(values, override)
-    return settings_from(values)
+    settings = settings_from(values)
+    if wrong := _UNNAMEABLE.search(settings.model_name):
+        name = settings.model_name
+        raise UsageError(f"the model would be called {name!r}, but no name may hold {wrong[0]!r}; set register.model")
+    return settings
 
 
 def _presets() -> Any:

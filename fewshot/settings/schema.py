@@ -74,7 +74,7 @@ class RegisterSettings(Immutable):
     """Where the result is remembered."""
 
     experiment: str = Field("fewshot", min_length=1, description="MLflow experiment")
-    model: str = Field("", description="registered model; empty: dataset-method")
+    model: str = Field("", description="registered model, without / : and quotes; empty: dataset-method")
 
 
 class GateSettings(Immutable):
@@ -131,13 +131,17 @@ class Settings(Immutable):
 
     @property
     def model_name(self) -> str:
-        """The name of the registered model."""
-        return self.register_.model or f"{self.data.dataset}-{self.method.name}"
+        """The name of the registered model; of a method from outside, its class is named."""
+        return self.register_.model or f"{self.data.dataset}-{self._method}"
 
     @property
     def run_name(self) -> str:
         """dataset-method-way-shot, the shot and way being those of the first evaluated shape."""
-        return f"{self.data.dataset}-{self.method.name}-{self.evaluate.shapes[0].task}"
+        return f"{self.data.dataset}-{self._method}-{self.evaluate.shapes[0].task}"
+
+    @property
+    def _method(self) -> str:
+        return self.method.name.rpartition(":")[2]
 
     def plain(self) -> dict[str, Any]:
         """As plain JSON values: `Settings.model_validate(settings.plain())` gives them back, but for secrets."""

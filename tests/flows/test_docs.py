@@ -48,7 +48,7 @@ def test_what_is_of_ones_own_works_as_the_tutorial_says(own_home: Home) -> None:
             assert len(block.text.splitlines()) <= 20, f"{block.file} is short"
         elif block.language == "sh":
             for line in block.text.splitlines():
-                words = shlex.split(line)
+                words = shlex.split(line, comments=True)
                 assert words[0] == "fewshot"
                 status, text = ended(command(own_home, *words[1:], FEWSHOT_HOME=str(own_home.state)))
                 assert status == 0, f"{line}\n{text}"

@@ -1,5 +1,6 @@
 """Settings: presets, overrides and what is said about wrong ones."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,19 @@ def test_every_setting_has_a_dotted_name() -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(Exception, match="frozen"):
         Settings().seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["a/b", "it's", "a:b", 'a"b', "a\\b", "a\nb", "x" * 201])
+def test_a_name_that_no_model_can_bear_is_said_before_anything_is_trained(name: str) -> None:
+    with pytest.raises(UsageError, match=r"the model would be called .*; set register\.model"):
+        load_settings(overrides=[f"register.model={json.dumps(name)}"])
+
+
+def test_a_method_from_outside_lends_a_model_the_name_of_its_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "own.py").write_text("from fewshot.methods.protonet import ProtoNet\n")
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(overrides=["method.name=dir/own.py:ProtoNet"])
+    assert (settings.model_name, settings.run_name) == ("glyphs-ProtoNet", "glyphs-ProtoNet-5w1s")

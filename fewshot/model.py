@@ -27,6 +27,9 @@ from fewshot.system.files import read_json, sha256_file, write_bytes, write_json
 
 REMEDY = "delete the folder and train again"
 
+IMAGES_AT_ONCE = 256
+"""Images whose activations are in memory while many are classified, a few MB each."""
+
 ImageArray = np.ndarray
 """uint8 [image, channel, height, width]; checked when it comes in, because it is a user's."""
 
@@ -98,18 +101,25 @@ class Model:
             return method.fit(tensors)
 
     def predict_proba(self, head: Head, query: ImageArray) -> Float32[np.ndarray, "image way"]:
-        """The probability of each class of a learned task for each image."""
+        """The probability of each class of a learned task for each image. Memory does not grow with their number."""
+        self._check(query, "query images")
+        parts = []
         with self.computing() as method:
-            logits = method.predict(head, self._tensor(query, "query images"))
-        return np.asarray(logits.softmax(-1).cpu().numpy())
+            for first in range(0, len(query), IMAGES_AT_ONCE):
+                logits = method.predict(head, self._tensor(query[first : first + IMAGES_AT_ONCE], "query images"))
+                parts.append(np.asarray(logits.softmax(-1).cpu().numpy()))
+        return np.concatenate(parts)
 
     def _tensor(self, images: ImageArray, what: str) -> Tensor:
+        self._check(images, what)
+        return torch.from_numpy(np.array(images)).to(self.compute.device).float() / 255
+
+    def _check(self, images: ImageArray, what: str) -> None:
         if images.dtype != np.uint8 or images.shape[1:] != self.image_shape or not len(images):
             raise UsageError(
                 f"{what}: {images.dtype} {images.shape}, but the model takes uint8 [image, channel, height, width] "
                 f"with one or more images of {self.image_shape}"
             )
-        return torch.from_numpy(np.array(images)).to(self.compute.device).float() / 255
 
 
 def save_model(

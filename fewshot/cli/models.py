@@ -74,7 +74,8 @@ def classify(
     import numpy as np
 
     from fewshot.classifier import FewShotClassifier
-    from fewshot.data.image_files import image_files, read_image, read_support
+    from fewshot.data.image_files import image_files, read_images, read_support
+    from fewshot.model import IMAGES_AT_ONCE
 
     classifier = FewShotClassifier.load(folder, device)
     support = read_support(classes, classifier.image_shape, ink)
@@ -82,7 +83,9 @@ def classify(
     files = [file for place in images for file in image_files(place)]
     if not files:
         raise UsageError(f"no image in {', '.join(map(str, images))}; give images or folders of them")
-    shares = classifier.predict_proba(np.stack([read_image(file, classifier.image_shape, ink) for file in files]))
+    parts = [files[first : first + IMAGES_AT_ONCE] for first in range(0, len(files), IMAGES_AT_ONCE)]
+    read = (read_images(part, classifier.image_shape, ink) for part in parts)
+    shares = np.concatenate([classifier.predict_proba(images) for images in read])
     console.print_classes(
         (file, classifier.class_names[of_file.argmax()], float(of_file.max()))
         for file, of_file in zip(files, shares, strict=True)

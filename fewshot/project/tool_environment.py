@@ -3,9 +3,11 @@
 import os
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fewshot.errors import UsageError
 from fewshot.project.paths import Home, find_home
 from fewshot.project.server_key import server_key
 
@@ -86,6 +88,24 @@ def open_home() -> Home:
 
 
 def prepare_environment(home: Home) -> None:
-    """Set `environment(home)` in this process. Call it before prefect or mlflow is imported: they read it then."""
-    home.prefect.mkdir(parents=True, exist_ok=True)  # Prefect makes its home, but not the folder above it
+    """Set `environment(home)` in this process. Call it before prefect or mlflow is imported: they read it then.
+
+    Raises UsageError for a state folder that can't be made, or whose path no database address can hold.
+    """
+    if "?" in str(home.state):
+        raise UsageError(
+            f"{home.state}: a '?' in the path begins the options of a database's address; move the project, or set "
+            "FEWSHOT_HOME to another folder"
+        )
+    try:
+        home.prefect.mkdir(parents=True, exist_ok=True)  # Prefect makes its home, but not the folder above it
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(
+            f"the state folder {home.state} can't be made, because {error.filename} is a file; move it, or set "
+            "FEWSHOT_HOME to another folder"
+        ) from None
     os.environ.update(environment(home))
+    for name in ("ALL_PROXY", "all_proxy"):
+        if os.environ.get(name, "").startswith("socks") and find_spec("socksio") is None:
+            # httpx, by which Prefect talks to this machine, would end with an error before it asks anybody.
+            os.environ.pop(name)

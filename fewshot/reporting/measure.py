@@ -9,7 +9,7 @@ from fewshot.data.batches import ImageBank
 from fewshot.data.dataset import Dataset
 from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
 from fewshot.evaluation.calibration import Calibration, calibration
-from fewshot.evaluation.costs import latency_ms
+from fewshot.evaluation.costs import latency_ms, machine_load
 from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
 from fewshot.evaluation.stats import Score, score
 from fewshot.model import Model
@@ -49,7 +49,9 @@ class Measured:
     weakest: list[WeakClass]
     calibration: Calibration
     latency_ms: float
-    """Median time to learn a task of the first shape and to answer one image."""
+    """Least time to learn a task of the first shape and to answer one image."""
+    load: float
+    """As `fewshot.evaluation.costs.Costs.load`."""
     parameters: int
     size_bytes: int
     """Of the weights file."""
@@ -82,6 +84,7 @@ def measure(model: Model, dataset: Dataset, episodes: int) -> Measured:
         weakest=_weakest(dataset, bank, drawn, given),
         calibration=calibration(given.confidence, given.right),
         latency_ms=latency_ms(model, dataset, shapes[0]),
+        load=machine_load(),
         parameters=sum(parameter.numel() for parameter in method.parameters()),
         size_bytes=model.size_bytes,
     )

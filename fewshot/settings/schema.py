@@ -86,7 +86,7 @@ class GateSettings(Immutable):
     shape: Shape = Field(EpisodeShape(5, 1, 15), description="shape of the fixed gate episodes")
     episodes: int = Field(600, ge=30, description="gate episodes")
     max_calibration_error: float | None = Field(None, ge=0, le=1, description="expected calibration error, at most")
-    max_latency_ms: float | None = Field(None, gt=0, description="median time to learn a task, at most")
+    max_latency_ms: float | None = Field(None, gt=0, description="least time to learn a task and answer, at most")
 
 
 class NotifySettings(Immutable):

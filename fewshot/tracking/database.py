@@ -19,7 +19,7 @@ def query(uri: str, statement: str, *values: str) -> list[Any] | None:
     if not file.is_file():
         return []
     try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=30)) as connection:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
             return connection.execute(statement, values).fetchall()
     except sqlite3.Error:
         return None

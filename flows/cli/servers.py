@@ -78,8 +78,7 @@ def up(
 
 def show_environment() -> None:
     """Print the variables that make the prefect, mlflow and dvc commands use this project's state, for a shell."""
-    from fewshot.project.paths import find_home
-    from fewshot.project.tool_environment import environment
+    from fewshot.project.tool_environment import environment, open_home
     from flows.cli import output
 
-    output.variables(environment(find_home()))
+    output.variables(environment(open_home()))

@@ -115,3 +115,16 @@ def test_the_key_goes_to_servers_of_this_machine_alone(tmp_path: Path) -> None:
 def test_a_proxy_is_not_asked_for_this_machine(tmp_path: Path) -> None:
     found = environment(Home(tmp_path, tmp_path), {"NO_PROXY": "example.org", "HTTP_PROXY": "http://127.0.0.1:9"})
     assert found["NO_PROXY"] == found["no_proxy"] == "example.org,127.0.0.1,localhost,::1"
+
+
+def test_a_state_folder_that_can_not_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fewshot.errors import UsageError
+    from fewshot.project.tool_environment import prepare_environment
+
+    file = tmp_path / "file"
+    file.write_text("")
+    for state in (file, file / "deeper"):
+        with pytest.raises(UsageError, match=r"can't be made, because .*file is a file; move it, or set FEWSHOT_HOME"):
+            prepare_environment(Home(tmp_path, state))
+    with pytest.raises(UsageError, match=r"a '\?' in the path begins the options of a database's address"):
+        prepare_environment(Home(tmp_path, tmp_path / "a?b"))

@@ -99,10 +99,11 @@ def prepare_environment(home: Home) -> None:
         )
     try:
         home.prefect.mkdir(parents=True, exist_ok=True)  # Prefect makes its home, but not the folder above it
-    except (FileExistsError, NotADirectoryError) as error:
+    except (FileExistsError, NotADirectoryError):
+        file = next(place for place in (home.prefect, *home.prefect.parents) if place.exists() and not place.is_dir())
         raise UsageError(
-            f"the state folder {home.state} can't be made, because {error.filename} is a file; move it, or set "
-            "FEWSHOT_HOME to another folder"
+            f"the state folder {home.state} can't be made, because {file} is a file; move it, or set FEWSHOT_HOME to "
+            "another folder"
         ) from None
     os.environ.update(environment(home))
     for name in ("ALL_PROXY", "all_proxy"):

@@ -41,7 +41,8 @@ NOTED: dict[str, Any] = {
 
 def mark_crashed_flow_runs(home: Home) -> list[str]:
     """Mark the runs of dead processes as crashed; returns their ids."""
-    dead = [file for file in sorted(_folder(home).glob("*.json")) if _owner_is_dead(file, home)]
+    files = [file for file in sorted(_folder(home).glob("*.json")) if _is_id(file.stem)]
+    dead = [file for file in files if _owner_is_dead(file, home)]
     if not dead:
         return []
     with get_client(sync_client=True) as client:
@@ -62,6 +63,14 @@ def _file(home: Home, flow_run: UUID) -> Path:
 
 def _folder(home: Home) -> Path:
     return home.state / "flow-runs"
+
+
+def _is_id(name: str) -> bool:
+    """True for the id of a flow run; other files are not ours."""
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False
 
 
 def _owner_is_dead(file: Path, home: Home) -> bool:

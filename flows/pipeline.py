@@ -1,6 +1,7 @@
 """The pipeline: prepare data -> meta-train -> evaluate -> register; a step runs only when something it uses changed."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from filelock import FileLock
@@ -22,7 +23,7 @@ from fewshot.tracking.store import Store
 from flows import plans, steps
 from flows.crashed_runs import NOTED, mark_crashed_flow_runs
 from flows.dvc import commands as dvc
-from flows.plans import Plan, Record
+from flows.plans import Plan, Record, seal
 from flows.summary import markdown
 
 
@@ -56,7 +57,7 @@ def prepare_data(plan: Plan, dataset: str, split: str) -> Record:
     opened = open_dataset(home.data, dataset, split)
     digests = {"digest": opened.digest, "episodes_digest": opened.scheme.episodes_digest}
     md5 = dvc.dvc_lock(home, dataset)
-    return {"dataset": dataset, "split": opened.scheme.name, **digests, "md5": md5, "remark": remark}
+    return seal({"dataset": dataset, "split": opened.scheme.name, **digests, "md5": md5, "remark": remark})
 
 
 # No time limit: a training may take days, and it goes on from its checkpoint whenever it is ended.
@@ -76,7 +77,7 @@ def meta_train(plan: Plan, settings: dict[str, Any], data: Record) -> Record:
     with run.working() as curve:
         result = train(chosen, dataset, home.training(plan.key), curve.add)
         run.log_training(curve, result, dataset)
-    return training_record(home, plan, run.id, result, dataset.digest, identity.code_key)
+    return seal(training_record(home, plan, run.id, result, origin))
 
 
 @task(
@@ -93,7 +94,7 @@ def evaluate_model(plan: Plan, settings: dict[str, Any], data: dict[str, Record]
     with run.working():
         evaluations = [evaluated(home, chosen, plan, training, dataset) for dataset in datasets]
         run.log_evaluation(plan.key, list(zip(datasets, evaluations, strict=True)))
-    return evaluation_record(home, plan, run.id, evaluations)
+    return seal(evaluation_record(home, plan, run.id, evaluations))
 
 
 @task(name="register", task_run_name="{plan.label}", cache_key_fn=plan_key, timeout_seconds=900, **STORED, **RETRIED)
@@ -104,9 +105,11 @@ def register_model(plan: Plan, settings: dict[str, Any], training: Record, evalu
     home, chosen = find_home(), settings_from(settings)
     md5 = dvc.dvc_lock(home, chosen.data.dataset)
     origin = lineage(home, training["data_digest"], training["code_key"], flow_run.id or "none", md5)
+    # Of an earlier release's training it is not known.
+    origin = replace(origin, machine=training.get("machine", origin.machine))
     model, weights = home.state / training["model"], training["weights_sha256"]
     version = register(Store.open(home), chosen, model, weights, evaluation, origin)
-    return {"key": plan.key, **version}
+    return seal({"key": plan.key, **version})
 
 
 def _run_name() -> str:

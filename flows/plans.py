@@ -1,10 +1,11 @@
 """When a step need not run: the ingredients of its key, and whether what a stored record points to still exists."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewshot.errors import DataError
+from fewshot.errors import DamagedFileError, DataError
 from fewshot.migrations import FORMAT, format_of, migrate_numbers
 from fewshot.project.fingerprints import code_hashes, pick, requirements_hash
 from fewshot.project.paths import Home
@@ -12,6 +13,7 @@ from fewshot.settings.schema import Settings
 from fewshot.system.files import read_json, sha256_file, sha256_json, write_json
 from fewshot.tracking.store import Store
 from fewshot.training.identity import identity_of
+from flows import steps
 from flows.dvc.commands import dvc_lock
 
 Record = dict[str, Any]
@@ -76,6 +78,8 @@ def plan_registration(home: Home, settings: Settings, evaluation: Record) -> Pla
 
 def holds(home: Home, store: Store, plan: Plan, record: Record, stale_data: dict[str, str]) -> bool:
     """Whether everything that a stored record points to is still there and unchanged."""
+    if not _is_as_written(record):
+        return False
     if plan.step == "prepare data":
         # DVC goes by sizes and times; what is read from here on is checked by its bytes.
         return (
@@ -90,6 +94,17 @@ def holds(home: Home, store: Store, plan: Plan, record: Record, stale_data: dict
     )
 
 
+def seal(record: Record) -> Record:
+    """The record with its own digest, so that a stored one that was changed is not believed."""
+    return {**record, "sha256": sha256_json(record)}
+
+
+def _is_as_written(record: Record) -> bool:
+    """True for a record whose digest fits; those of an earlier release have none."""
+    rest = {name: value for name, value in record.items() if name != "sha256"}
+    return bool("sha256" not in record or record["sha256"] == sha256_json(rest))
+
+
 def is_stored(home: Home, plan: Plan) -> bool:
     """Whether Prefect keeps a result under the plan's key."""
     return (home.results / plan.key).is_file()
@@ -97,9 +112,9 @@ def is_stored(home: Home, plan: Plan) -> bool:
 
 def remember(home: Home, preset: str, plan: Plan, record: Record) -> None:
     """Keep what a step was made of, for `fewshot why` to compare with."""
-    steps = last_run(home, preset)
-    steps[plan.label] = {"key": plan.key, "ingredients": plan.ingredients, "record": record}
-    write_json(_last_file(home, preset), {"format": FORMAT, "steps": steps})
+    known = last_run(home, preset)
+    known[plan.label] = {"key": plan.key, "ingredients": plan.ingredients, "record": record}
+    write_json(_last_file(home, preset), {"format": FORMAT, "steps": known})
 
 
 def last_run(home: Home, preset: str) -> dict[str, Any]:
@@ -107,13 +122,19 @@ def last_run(home: Home, preset: str) -> dict[str, Any]:
     file = _last_file(home, preset)
     if not file.is_file():
         return {}
-    stored = read_json(file, "delete it")
-    format_of(stored, file)
-    return dict(migrate_numbers(stored["steps"]))
+    try:
+        stored = read_json(file, "delete it")
+        format_of(stored, file)
+        return dict(migrate_numbers(stored["steps"]))
+    except (DamagedFileError, KeyError, TypeError) as error:
+        steps.remark(f"what the last run was made of is forgotten: {error}")
+        file.unlink(missing_ok=True)
+        return {}
 
 
 def _last_file(home: Home, preset: str) -> Path:
-    return home.state / "last" / f"{preset}.json"
+    name = re.sub(r"[^\w.-]", "_", preset)  # a preset may be a path
+    return home.state / "last" / f"{name}.json"
 
 
 def _plan(

@@ -1,6 +1,6 @@
 """The small JSON records that steps return, made from the library's results and turned back into them."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from fewshot.data.dataset import Dataset
@@ -8,27 +8,26 @@ from fewshot.errors import DamagedFileError
 from fewshot.evaluation.evaluate import Evaluation, evaluate, read_evaluation
 from fewshot.migrations import FORMAT
 from fewshot.model import load_model
-from fewshot.project.lineage import lineage
+from fewshot.project.lineage import Lineage, lineage
 from fewshot.project.paths import Home
 from fewshot.settings.schema import Settings
 from fewshot.system.files import read_json, sha256_file
 from fewshot.tracking.runs import Run
 from fewshot.tracking.store import Store
 from fewshot.training.result import TrainResult
+from flows.dvc.commands import dvc_lock
 from flows.plans import Plan, Record
 
 _PATHS = ("model", "history")
 
 
-def training_record(
-    home: Home, plan: Plan, run_id: str, result: TrainResult, data_digest: str, code_key: str
-) -> Record:
+def training_record(home: Home, plan: Plan, run_id: str, result: TrainResult, origin: Lineage) -> Record:
     """The record of a training; paths are below the state folder."""
     values: dict[str, Any] = asdict(result)
     values |= {name: str(values[name].relative_to(home.state)) for name in _PATHS}
     files = (result.model / "model.json", result.model / "weights.safetensors", result.history)
-    origin = {"data_digest": data_digest, "code_key": code_key}
-    return {"format": FORMAT, "key": plan.key, "run_id": run_id, **origin, **values, "files": _files(home, *files)}
+    made = {"data_digest": origin.data_digest, "code_key": origin.code_key, "machine": origin.machine}
+    return {"format": FORMAT, "key": plan.key, "run_id": run_id, **made, **values, "files": _files(home, *files)}
 
 
 def evaluation_record(home: Home, plan: Plan, run_id: str, evaluations: list[Evaluation]) -> Record:
@@ -46,7 +45,8 @@ def run_to_evaluate(
     run = Run(store, training["run_id"])
     if not run.has_other_evaluation(plan.key):
         return run
-    run = Run.open(store, settings, lineage(home, data.digest, training["code_key"], flow))
+    origin = lineage(home, data.digest, training["code_key"], flow, dvc_lock(home, data.name))
+    run = Run.open(store, settings, replace(origin, machine=training.get("machine", origin.machine)))
     with run.working() as curve:
         run.log_training(curve, _training_result(home, training), data)
     return run

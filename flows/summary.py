@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.system.text import in_markdown
 
 
@@ -38,8 +39,9 @@ def in_words(name: str) -> str:
     """The key of a result as people say it: "omniglot/5w1s" is "omniglot, 5-way 1-shot"."""
     dataset, _, rest = name.partition("/")
     task, _, mode = rest.partition(" ")
-    way, _, shot = task.removesuffix("s").partition("w")
-    return f"{dataset}, {way}-way {shot}-shot" + (f", {mode}" if mode else "")
+    shape = EpisodeShape.parse(task)
+    queries = f", {shape.query} queries" if task.endswith("q") else ""
+    return f"{dataset}, {shape.way}-way {shape.shot}-shot{queries}" + (f", {mode}" if mode else "")
 
 
 def percent(result: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ def evaluate(
         for done, (shape, mode) in enumerate(runs, start=1):
             episodes = dataset.fixed_episodes("test", shape, options.episodes)
             predictions = predict_episodes(model.method, bank, episodes, mode, model.compute)
-            key = f"{dataset.name}/{shape.task}" + (f" {mode}" if mode != modes[0] else "")
+            key = f"{dataset.name}/{_name(shape, options)}" + (f" {mode}" if mode != modes[0] else "")
             results[key], confusion[key] = score(predictions.accuracy), _confusion(dataset, episodes, predictions)
             arrays[f"{key}/accuracy"] = predictions.accuracy
             arrays[f"{key}/predicted"] = predictions.predicted.astype(np.int16)
@@ -108,6 +108,11 @@ def _write(folder: Path, dataset: Dataset, model: Model, found: Evaluation, arra
     file = folder / f"{dataset.name}.json"
     write_json(file, values)
     return Evaluation(found.results, found.confusion, file, per_episode)
+
+
+def _name(shape: EpisodeShape, options: EvaluateSettings) -> str:
+    """The task of a shape, with the queries where two shapes differ in them alone."""
+    return shape.task if sum(other.task == shape.task for other in options.shapes) == 1 else str(shape)
 
 
 def _fits(shape: EpisodeShape, dataset: Dataset, model: Model) -> bool:

@@ -97,6 +97,8 @@ def prepare_environment(home: Home) -> None:
             f"{home.state}: a '?' in the path begins the options of a database's address; move the project, or set "
             "FEWSHOT_HOME to another folder"
         )
+    if set("{}") & set(str(home.project)):
+        raise UsageError(f"{home.project}: DVC takes braces in a path for a name to fill in; move the project")
     try:
         home.prefect.mkdir(parents=True, exist_ok=True)  # Prefect makes its home, but not the folder above it
     except (FileExistsError, NotADirectoryError):

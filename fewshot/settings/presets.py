@@ -12,6 +12,8 @@ from fewshot.settings.schema import Settings, fixed_setting_names, setting_names
 
 DEFAULT_PRESET = "glyphs-protonet-5w1s"
 
+_NAMES = ("method.name", "backbone.name")
+
 _UNNAMEABLE = re.compile(r"[/:'\"\\\x00-\x1f\x7f]|.{200}")
 """MLflow refuses a model's name with one of the first two, and asks for names in quotes."""
 
@@ -37,7 +39,8 @@ def load_settings(preset: str = DEFAULT_PRESET, overrides: list[str] | None = No
         values = migrate_settings(tomllib.loads(_preset_text(preset)), is_chosen=True)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"preset {preset} is not valid TOML: {error}") from None
-    for override in overrides or []:
+    # Names first: the settings of a method are kept whether they stand before it or after it.
+    for override in sorted(overrides or [], key=lambda one: one.partition("=")[0] not in _NAMES):
         _apply(values, override)
     settings = settings_from(values)
     if wrong := _UNNAMEABLE.search(settings.model_name):

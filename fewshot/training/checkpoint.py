@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -58,6 +58,18 @@ def save_checkpoint(
     for old in sorted(folder.glob("checkpoint-*.safetensors"))[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
+
+
+def is_of_another(folder: Path, run: str) -> bool:
+    """True if the folder holds a whole checkpoint of another run, which a training there would mix with its own."""
+    for path in folder.glob("checkpoint-*.safetensors"):
+        try:
+            with safe_open(path, framework="pt") as file:
+                if json.loads((file.metadata() or {})["progress"])["run"] != run:
+                    return True
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError):  # damaged: it is deleted when it is read
+            continue
+    return False
 
 
 def load_checkpoint(

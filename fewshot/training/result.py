@@ -7,6 +7,7 @@ from typing import Any
 from fewshot.errors import DamagedFileError, UsageError
 from fewshot.migrations import FORMAT, format_of, migrate_numbers
 from fewshot.system.files import read_json, sha256_file, write_json
+from fewshot.training.checkpoint import is_of_another
 from fewshot.training.identity import TrainingIdentity
 
 _REMEDY = "train again"
@@ -43,6 +44,8 @@ def read_result(folder: Path, identity: TrainingIdentity) -> TrainResult | None:
     Raises UsageError, which names the differences, if it is a training of another identity.
     """
     if not (folder / "result.json").exists():
+        if is_of_another(folder, identity.digest):
+            raise _of_another(folder, identity)
         return None
     try:
         stored = read_json(folder / "result.json", _REMEDY)
@@ -54,9 +57,7 @@ def read_result(folder: Path, identity: TrainingIdentity) -> TrainResult | None:
     except (DamagedFileError, FileNotFoundError):
         return None
     if values.pop("run") != identity.digest:
-        raise UsageError(
-            f"{folder} holds a training of {_differences(folder, identity)}; choose another folder or delete it"
-        )
+        raise _of_another(folder, identity)
     values.pop("format", None)
     return TrainResult(model=folder / "model", history=folder / "history.json", **values) if whole else None
 
@@ -64,6 +65,12 @@ def read_result(folder: Path, identity: TrainingIdentity) -> TrainResult | None:
 def read_history(file: Path) -> list[dict[str, Any]]:
     """The points of the training curve in a `history.json`, of this or an earlier format."""
     return [migrate_numbers(point) for point in read_json(file, _REMEDY)["points"]]
+
+
+def _of_another(folder: Path, identity: TrainingIdentity) -> UsageError:
+    return UsageError(
+        f"{folder} holds a training of {_differences(folder, identity)}; choose another folder or delete it"
+    )
 
 
 def _differences(folder: Path, identity: TrainingIdentity) -> str:

@@ -15,6 +15,7 @@ from fewshot.errors import DamagedFileError, DataError
 from fewshot.evaluation.evaluate import evaluate, read_evaluation
 from fewshot.evaluation.predictions import predict_episodes
 from fewshot.model import load_model
+from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.schema import settings_from
 from fewshot.system.device import Compute
 from fewshot.training.loop import TrainResult, train
@@ -101,3 +102,10 @@ def test_damaged_frozen_episodes_are_named(trained: TrainResult, tmp_path: Path)
     own.episodes.write_bytes(own.episodes.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(DamagedFileError, match=r"scripts-episodes\.safetensors is missing or damaged"):
         evaluate(load_model(trained.model), own, toy_settings().evaluate, tmp_path)
+
+
+def test_shapes_that_differ_in_queries_alone_have_results_of_their_own(dataset: Dataset, trained: TrainResult) -> None:
+    options = toy_settings().evaluate.model_copy(update={"shapes": (EpisodeShape(3, 1, 4), EpisodeShape(3, 1, 2))})
+    in_memory = replace(dataset, episodes=None)
+    found = evaluate(load_model(trained.model, "cpu"), in_memory, options)
+    assert set(found.results) == {"glyphs/3w1s4q", "glyphs/3w1s2q"}

@@ -128,3 +128,5 @@ def test_a_state_folder_that_can_not_be_is_said(tmp_path: Path, monkeypatch: pyt
             prepare_environment(Home(tmp_path, state))
     with pytest.raises(UsageError, match=r"a '\?' in the path begins the options of a database's address"):
         prepare_environment(Home(tmp_path, tmp_path / "a?b"))
+    with pytest.raises(UsageError, match="DVC takes braces in a path for a name to fill in; move the project"):
+        prepare_environment(Home(tmp_path / "a{b}", tmp_path))

@@ -1,5 +1,6 @@
 """The real flow on a copy of the project, with tiny settings."""
 
+import json
 import os
 import shutil
 import signal
@@ -101,6 +102,7 @@ def test_a_run_is_complete_whether_or_not_its_training_was_cached(lived: Lived) 
         assert "validation/accuracy" in found.data.metrics
         origin = {"data_digest", "code_key", "lock_key", "git_commit", "git_dirty", "flow_run"}
         assert {f"fewshot.{name}" for name in origin} <= set(found.data.tags)
+        assert set(json.loads(found.data.tags["fewshot.data_md5"])) >= {"data/glyphs/pack", "data/glyphs/split"}
         inputs = {(entry.dataset.name, entry.tags[0].value) for entry in found.inputs.dataset_inputs}
         assert inputs == {("glyphs/scripts", "training"), ("glyphs/scripts test episodes", "evaluation")}
         files = {file.path for file in client.list_artifacts(summary["run_id"])}
@@ -153,6 +155,19 @@ def test_deleted_weights_are_trained_again_to_the_same_numbers(lived: Lived) -> 
     assert ran(run()) == []
 
 
+def test_a_stored_record_that_was_changed_is_not_believed(lived: Lived, capsys: pytest.CaptureFixture[str]) -> None:
+    [file] = [one for one in lived.home.results.glob("evaluate-*") if lived.first["run_id"] in one.read_text()]
+    accuracy = str(lived.first["results"]["glyphs/5w1s"]["accuracy"])
+    assert accuracy in file.read_text()
+    file.write_text(file.read_text().replace(accuracy, "0.99"))
+    last = lived.home.state / "last" / f"{PRESET}.json"
+    last.write_text(last.read_text()[:-100])
+    again = run()
+    assert "evaluate" in ran(again)
+    assert again["results"] == lived.first["results"]
+    assert "what the last run was made of is forgotten" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_deleted_mlflow_database_is_filled_again_without_training(lived: Lived, tmp_path: Path) -> None:
     # In another folder and process, as this one keeps the file open.
@@ -160,7 +175,9 @@ def test_a_deleted_mlflow_database_is_filled_again_without_training(lived: Lived
     shutil.copytree(lived.home.state, moved.state)
     shutil.rmtree(moved.mlflow)
     written = next(moved.state.glob("training/*/model/weights.safetensors")).stat().st_mtime_ns
-    elsewhere = environment(moved, {"PATH": os.environ["PATH"]})
+    elsewhere = environment(
+        moved, {name: os.environ[name] for name in ("PATH", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
+    )
     out, err = run_tiny(moved, **elsewhere).communicate(timeout=300)
     assert [line.split()[-3] for line in out.splitlines()[1:5]] == ["cached", "ran", "ran", "ran"], out + err
     assert next(moved.state.glob("training/*/model/weights.safetensors")).stat().st_mtime_ns == written
@@ -225,7 +242,13 @@ def test_a_changed_line_of_the_chosen_backbone_trains_again_and_none_of_another_
 def test_two_pipelines_at_once_on_a_new_state_both_succeed(own_home: Home) -> None:
     # Each with its own embedded server, on databases that neither has made yet.
     shutil.rmtree(own_home.state)
-    both = [run_tiny(own_home, f"seed={seed}", PREFECT_API_URL="") for seed in (1, 2)]
+    # A proxy that is not there is for other machines.
+    proxies = {
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "ALL_PROXY": "socks5://127.0.0.1:9",
+    }
+    both = [run_tiny(own_home, f"seed={seed}", PREFECT_API_URL="", **proxies) for seed in (1, 2)]
     for process in both:
         out, err = process.communicate(timeout=400)
         assert process.returncode == 0, out + err

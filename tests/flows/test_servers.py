@@ -33,6 +33,7 @@ TARGET = "pipeline/manual"
 
 def test_results_are_said_as_people_say_them() -> None:
     assert in_words("omniglot/5w1s") == "omniglot, 5-way 1-shot"
+    assert in_words("glyphs/5w1s4q") == "glyphs, 5-way 1-shot, 4 queries"
     assert in_words("digits/10w5s transductive") == "digits, 10-way 5-shot, transductive"
     assert percent({"accuracy": 0.95123, "ci95": 0.0031}) == "95.12 ± 0.31 %"
 

@@ -114,3 +114,9 @@ def test_a_method_from_outside_lends_a_model_the_name_of_its_class(
     monkeypatch.chdir(tmp_path)
     settings = load_settings(overrides=["method.name=dir/own.py:ProtoNet"])
     assert (settings.model_name, settings.run_name) == ("glyphs-ProtoNet", "glyphs-ProtoNet-5w1s")
+
+
+def test_the_order_of_overrides_does_not_matter_where_one_chooses_the_method() -> None:
+    words = ["method.inner_steps=3", "method.name=maml"]
+    for order in (words, words[::-1]):
+        assert load_settings(overrides=order).method.inner_steps == 3  # type: ignore[attr-defined]

@@ -90,6 +90,19 @@ def test_stop_writes_a_checkpoint_and_the_next_run_ends_alike(
     assert train(toy_settings(), dataset, tmp_path).weights_sha256 == undisturbed.weights_sha256
 
 
+def test_an_unfinished_training_of_other_settings_is_not_mixed_with(dataset: Dataset, tmp_path: Path) -> None:
+    def stop_at_25(step: int, _: dict[str, float]) -> None:
+        if step == 25:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(toy_settings(), dataset, tmp_path, stop_at_25)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(UsageError, match=r"holds a training of setting train.steps: 40 there, 41 now; choose another"):
+        train(toy_settings(steps=41), dataset, tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
 def test_damaged_checkpoint_is_named_and_the_one_before_taken(
     dataset: Dataset, undisturbed: TrainResult, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,20 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from fewshot.errors import DamagedFileError, UsageError
 from fewshot.methods.base import Head, Method
 from fewshot.methods.build import build_method
-from fewshot.migrations import FORMAT, format_of, migrate_description
+from fewshot.migrations import FORMAT
+from fewshot.model_files import REMEDY, read_description, read_weights
 from fewshot.settings.plugins import warn_of_changed_sources
 from fewshot.settings.schema import Settings, settings_from
 from fewshot.system.device import Compute, keep_freed_memory
-from fewshot.system.files import read_json, sha256_file, write_bytes, write_json
-
-REMEDY = "delete the folder and train again"
+from fewshot.system.files import sha256_file, write_bytes, write_json
 
 IMAGES_AT_ONCE = 256
 """Images whose activations are in memory while many are classified, a few MB each."""
@@ -147,15 +145,11 @@ def save_model(
 
 def describe_model(folder: Path) -> ModelDescription:
     """Read `model.json`, of this or an earlier format. A missing or damaged file raises DamagedFileError."""
-    file = folder / "model.json"
-    stored = read_json(file, REMEDY)
-    format_of(stored, file)
-    values = migrate_description(stored)
-    data = values["data"] | {"classes": tuple(values["data"]["classes"])}
+    values = read_description(folder / "model.json")
+    data = {**vars(values.data), "classes": tuple(values.data.classes)}
     return ModelDescription(
-        values["weights_sha256"], tuple(values["image_shape"]), values["settings"], TrainingData(**data),
-        values["sources"],
-    )  # fmt: skip
+        values.weights_sha256, values.image_shape, values.settings, TrainingData(**data), values.sources
+    )
 
 
 def load_model(folder: str | Path, device: str = "auto") -> Model:
@@ -169,13 +163,14 @@ def load_model(folder: str | Path, device: str = "auto") -> Model:
     compute = Compute.pick(device, settings.train.precision, settings.threads)
     warn_of_changed_sources(description.sources, settings)
     without_download = settings.model_copy(update={"backbone": settings.backbone.without_download()})
-    method = build_method(without_download, description.image_shape, len(description.data.classes))
-    content = path.read_bytes()
-    try:
-        method.load_state_dict(load(content))
-    except (SafetensorError, RuntimeError) as error:
-        raise DamagedFileError(f"{path} does not fit its model.json ({error}); {REMEDY}") from None
-    return Model(method.to(compute.device).eval(), description, compute, len(content))
+    shape, classes = description.image_shape, len(description.data.classes)
+    # First without memory: what the file does not hold is not made either, however large the description has it.
+    with torch.device("meta"):
+        sketch = build_method(without_download, shape, classes)
+    weights = read_weights(path, sketch)
+    method = build_method(without_download, shape, classes)
+    method.load_state_dict(weights)
+    return Model(method.to(compute.device).eval(), description, compute, path.stat().st_size)
 
 
 def plain(tensor: Tensor) -> Tensor:

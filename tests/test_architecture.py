@@ -17,7 +17,7 @@ ROOMS = (
     ("data",),
     ("backbones",),
     ("methods",),
-    ("model",),
+    ("model_files", "model"),
     ("evaluation",),
     ("training",),
     ("classifier",),

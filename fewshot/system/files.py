@@ -67,7 +67,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         digest = value.pop("sha256")
     except FileNotFoundError:
         raise DamagedFileError(f"{path} does not exist; {remedy}") from None
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, IsADirectoryError):
         raise DamagedFileError(f"{path} is not a whole JSON file of this program; {remedy}") from None
     if sha256_json(value) != digest:
         raise DamagedFileError(f"{path} was changed after it was written (its digest differs); {remedy}")

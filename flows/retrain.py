@@ -85,5 +85,13 @@ def _retrained(home: Home, settings: Settings, preset: str, overrides: list[str]
             f"{'promoted' if judged['outcome'] != 'kept' else 'judged and kept back'} before",
         }
     create_markdown_artifact(text, key="verdict", description=f"{summary['model']} version {summary['version']}")
-    card = report(summary["model"], summary["version"], settings.gate.episodes)
-    return judged | {"results": summary["results"], "report": card, "remarks": summary["remarks"]}
+    remarks = list(summary["remarks"])
+    # The decision is made: a card that can't be drawn does not make a failure of it.
+    drawn = report(summary["model"], summary["version"], settings.gate.episodes, return_state=True)
+    card = drawn.result(raise_on_failure=False)
+    if not isinstance(card, str):
+        again = f"fewshot report {summary['model']}/{summary['version']}"
+        remarks.append(f"there is no report card ({type(card).__name__}: {card}); try it again: {again}")
+        steps.remark(remarks[-1])
+        card = ""
+    return judged | {"results": summary["results"], "report": card, "remarks": remarks}

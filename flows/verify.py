@@ -4,7 +4,6 @@ The record is what stands on the version: weights, settings, data, code, lock, c
 tree of that commit, with a state folder of its own and the data cache of this project.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -84,7 +83,7 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
     with _work_tree(home, version) as (tree, code):
         yield code
         elsewhere = Home(tree, tree / ".fewshot")
-        _fetch_data(elsewhere, settings["data"]["dataset"], json.loads(tags.get("fewshot.data_md5", "{}")))
+        _fetch_data(elsewhere, settings["data"]["dataset"], version.data_md5())
         dataset, data = _data(elsewhere, settings, tags)
         yield data
         write_bytes(tree / "rebuild.json", tags[SETTINGS].encode())

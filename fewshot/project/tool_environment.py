@@ -1,7 +1,9 @@
 """The environment variables that keep Prefect, MLflow, DVC and others to this project's folders."""
 
+import errno
 import os
 import sys
+import tomllib
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,6 +79,16 @@ def _is_here(url: str) -> bool:
         return False
 
 
+def _check_profiles(home: Home) -> None:
+    """UsageError for a file of Prefect's profiles that it can't read: it is read when Prefect is imported."""
+    profiles = home.prefect / "profiles.toml"
+    try:
+        if profiles.exists():
+            tomllib.loads(profiles.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{profiles} is no valid TOML ({error}); delete it: Prefect then has its defaults") from None
+
+
 def open_home() -> Home:
     """Find the home of the project around the working folder and prepare this process's environment for it.
 
@@ -107,6 +119,12 @@ def prepare_environment(home: Home) -> None:
             f"the state folder {home.state} can't be made, because {file} is a file; move it, or set FEWSHOT_HOME to "
             "another folder"
         ) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise  # said by whoever reports errors, with what to do about a disk
+        said = f"the state folder {home.state} can't be made ({error.strerror})"
+        raise UsageError(f"{said}; set FEWSHOT_HOME to another folder") from None
+    _check_profiles(home)
     os.environ.update(environment(home))
     for name in ("ALL_PROXY", "all_proxy"):
         if os.environ.get(name, "").startswith("socks") and find_spec("socksio") is None:

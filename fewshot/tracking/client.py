@@ -33,11 +33,18 @@ class Client:
 def mlflow_errors(uri: str) -> Iterator[None]:
     """Turn MLflow's errors into a RegistryError that says where MLflow was looked for."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except MlflowException as error:
         raise RegistryError(f"MLflow at {uri}{_in_words(error)}") from error
+    except SQLAlchemyError as error:
+        said = str(error).partition("\n")[0]
+        raise RegistryError(
+            f"MLflow at {uri}: its database can't be used ({said}); restore a copy of it, or move it away: the next "
+            "run makes a new one, with the runs whose results are still there"
+        ) from error
 
 
 def error_code(error: RegistryError) -> str:

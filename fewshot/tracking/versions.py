@@ -1,6 +1,7 @@
 """Model versions as MLflow's registry holds them: found by name, read with the names of this release."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,29 @@ class Version:
     def settings(self) -> dict[str, Any]:
         """All settings as plain values, with the names of this release. KeyError if it has no SETTINGS tag."""
         format_of(self.tags, self.uri)
-        return migrate_settings(json.loads(self.tags[SETTINGS]))
+        return migrate_settings(self._json_of(SETTINGS))
 
     def promotion_record(self) -> dict[str, Any] | None:
         """The values of its `fewshot.promotion.champion.PromotionRecord`; None if it was not compared yet."""
         if VERDICT not in self.tags:
             return None
         format_of(self.tags, self.uri)
-        return dict(migrate_numbers(json.loads(self.tags[VERDICT])))
+        return dict(migrate_numbers(self._json_of(VERDICT)))
+
+    def data_md5(self) -> dict[str, str]:
+        """What DVC held of the training data: path -> md5; empty if it is not known."""
+        tag = "fewshot.data_md5"
+        return {str(path): str(md5) for path, md5 in self._json_of(tag).items()} if tag in self.tags else {}
+
+    def _json_of(self, tag: str) -> dict[str, Any]:
+        """The content of a tag that holds a JSON object; RegistryError if it is none. Anybody may write a tag."""
+        try:
+            found = json.loads(self.tags[tag])
+            if isinstance(found, dict):
+                return found
+        except (ValueError, RecursionError):
+            pass
+        raise RegistryError(f"the tag {tag} of {self.uri} is not what was written there; restore it, or register again")
 
     def links(self) -> list[tuple[str, str]]:
         """Its origin, back to data and code: names and texts, the newest link first."""
@@ -74,7 +90,7 @@ class Version:
             ("weights", f"sha256 {tags.get('weights_sha256', 'unknown')}"),
             ("settings", canonical_json(self.settings()) if SETTINGS in self.tags else "unknown"),
             ("data", tags.get("data_digest", "unknown")),
-            *(("", f"{path} md5 {md5}") for path, md5 in json.loads(tags.get("data_md5", "{}")).items()),
+            *(("", f"{path} md5 {md5}") for path, md5 in self.data_md5().items()),
             ("git commit", f"{tags.get('git_commit', 'unknown')}{dirty}"),
             ("code", tags.get("code_key", "unknown")),
             ("lock", tags.get("lock_key", "unknown")),
@@ -90,6 +106,8 @@ def find_version(store: Store, reference: str) -> Version:
     name = reference.removeprefix("models:/")
     if "/" in name:
         model, number = name.split("/", 1)
+        if not number.isdecimal():
+            raise RegistryError(f"{reference!r} names no version; write NAME/NUMBER, as in glyphs-protonet/3")
     else:
         model, _, alias = name.partition("@")
         alias = alias or CHAMPION
@@ -105,6 +123,8 @@ def find_version(store: Store, reference: str) -> Version:
 
 def list_versions(store: Store, model: str | None = None) -> list[Version]:
     """All versions of a model, or of all models by their names, oldest first; empty if there are none."""
+    if model is not None and re.search(r"['\"/:]", model):  # nothing is called so, and it would end the filter
+        return []
     found = store.client.search_model_versions(f"name = '{model}'" if model else None)
     ordered = sorted(found, key=lambda one: (one.name, int(one.version)))
     named = {name: store.client.get_registered_model(name).aliases for name in {one.name for one in ordered}}

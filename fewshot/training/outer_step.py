@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.data.batches import EpisodeBatch
+from fewshot.errors import UsageError
 from fewshot.methods.base import Method
 from fewshot.methods.task_threads import Workers
 from fewshot.settings.schema import TrainSettings
@@ -31,6 +32,11 @@ class OuterStep:
 
     def __init__(self, method: Method, settings: TrainSettings, compute: Compute) -> None:
         self.method, self.settings, self.compute = method, settings, compute
+        if not any(parameter.requires_grad for parameter in method.parameters()):
+            raise UsageError(
+                f"{type(method).__name__} has nothing to learn on a frozen backbone; set backbone.frozen=false, or "
+                "choose a method with parameters of its own, such as method.name=relation"
+            )
         is_random = any(getattr(module, "is_random", False) for module in method.modules())
         records = compute.device.type == "cuda" and method.is_static and not is_random
         self.recorded = RecordedStep(compute.device) if records else None

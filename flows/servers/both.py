@@ -10,6 +10,8 @@ from filelock import FileLock, Timeout
 from fewshot.errors import PipelineError
 from fewshot.project.paths import Home
 from fewshot.system.files import write_bytes
+from flows import steps
+from flows.servers.damaged_database import set_aside
 from flows.servers.prefect_server import HOST, api_address, server_command, server_variables
 from flows.servers.supervisor import Part, Supervisor
 
@@ -41,17 +43,24 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
         if not mlflow_is_there:
             health = f"{mlflow_address(home, mlflow_port)}/health"
             supervisor.start(Part("MLflow", _mlflow(home, mlflow_port), home.mlflow / "server.log", health))
-        supervisor.start(
-            Part(
-                "Prefect",
-                server_command(prefect_port),
-                home.prefect / "server.log",
-                f"{api}/health",
-                server_variables(home, prefect_port, has_page=True),
-                # The lock that `fewshot run` holds while its own server brings a new database up to date.
-                home.file_lock("prefect"),
-            )
+        log = home.prefect / "server.log"
+        prefect = Part(
+            "Prefect",
+            server_command(prefect_port),
+            log,
+            f"{api}/health",
+            server_variables(home, prefect_port, has_page=True),
+            # The lock that `fewshot run` holds while its own server brings a new database up to date.
+            home.file_lock("prefect"),
         )
+        since = log.stat().st_size if log.exists() else 0
+        try:
+            supervisor.start(prefect)
+        except PipelineError:
+            if not (said := set_aside(home, log, since)):
+                raise
+            steps.remark(said)
+            supervisor.restart(prefect)
         write_bytes(note, f"{api}\n".encode())
         yield supervisor
     finally:

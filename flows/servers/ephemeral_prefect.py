@@ -21,6 +21,8 @@ from filelock import FileLock
 from fewshot.errors import PipelineError
 from fewshot.project.paths import Home
 from fewshot.project.server_key import server_key
+from flows import steps
+from flows.servers.damaged_database import set_aside
 from flows.servers.prefect_http import answers
 from flows.servers.prefect_server import api_address, server_command, server_variables
 
@@ -48,12 +50,12 @@ def prefect_api(home: Home) -> Iterator[Callable[[], None]]:
     # One at a time until it answers: two servers that migrate one new database fail.
     lock = FileLock(home.file_lock("prefect"))
     lock.acquire()
-    server = _start(home, port, log)
+    server = _Server(home, port, log)
     # At exit and not here: Prefect sends the last log lines and events when the interpreter ends.
-    atexit.register(stop, server)
+    atexit.register(lambda: stop(server.process))
     os.environ["PREFECT_API_URL"] = api_address(port)
     try:
-        yield lambda: _wait(server, port, log, lock)
+        yield lambda: server.wait(lock)
     finally:
         lock.release(force=True)
 
@@ -96,22 +98,36 @@ def stop(process: "subprocess.Popen[bytes]", limit_s: float = 10) -> None:
         process.wait()
 
 
-def _start(home: Home, port: int, log: Path) -> "subprocess.Popen[bytes]":
-    with log.open("ab") as file:
-        return subprocess.Popen(
-            server_command(port, os.getpid()),
-            env={**os.environ, **server_variables(home, port, has_page=False)},
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
+class _Server:
+    """A server's process; one whose database is damaged is started a second time, with a new one."""
 
+    def __init__(self, home: Home, port: int, log: Path) -> None:
+        self._home, self._port, self._log = home, port, log
+        self.process = self._start()
 
-def _wait(server: "subprocess.Popen[bytes]", port: int, log: Path, lock: FileLock) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while not answers(f"{api_address(port)}/health"):
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise PipelineError(f"Prefect's server did not start on port {port}; {log} says why")
-        time.sleep(0.1)
-    lock.release()
+    def wait(self, lock: FileLock) -> None:
+        """Until it answers; PipelineError if it does not."""
+        deadline, tried_again = time.monotonic() + START_LIMIT_S, False
+        while not answers(f"{api_address(self._port)}/health"):
+            if self.process.poll() is not None and not tried_again:
+                tried_again = True
+                if said := set_aside(self._home, self._log, self._since):
+                    steps.remark(said)
+                    self.process = self._start()
+                    continue
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise PipelineError(f"Prefect's server did not start on port {self._port}; {self._log} says why")
+            time.sleep(0.1)
+        lock.release()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        with self._log.open("ab") as file:
+            self._since = file.tell()
+            return subprocess.Popen(
+                server_command(self._port, os.getpid()),
+                env={**os.environ, **server_variables(self._home, self._port, has_page=False)},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )

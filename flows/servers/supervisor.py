@@ -62,6 +62,10 @@ class Supervisor:
         self._parts.append(part)
         self._start(part)
 
+    def restart(self, part: Part) -> None:
+        """Start a part again that did not start before."""
+        self._start(part)
+
     def watch(self, seconds: float, remark: Callable[[str], None]) -> None:
         """Look after the parts for a while. PipelineError when one dies again and again."""
         until = time.monotonic() + seconds

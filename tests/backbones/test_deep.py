@@ -16,7 +16,9 @@ from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import DataError, UsageError
 from fewshot.methods.build import build_method
 from fewshot.settings.schema import settings_from
+from fewshot.system.device import Compute
 from fewshot.system.files import sha256_file
+from fewshot.training.outer_step import OuterStep
 
 
 @pytest.mark.parametrize("image_shape", [(1, 28, 28), (3, 84, 84), (3, 16, 40)])
@@ -154,3 +156,10 @@ def test_published_weights_come_from_the_mirror_and_are_checked(
     monkeypatch.setenv("FEWSHOT_MIRROR", str(tmp_path))
     with pytest.raises(DataError, match=f"holds no {name}"):
         build_backbone(settings, (1, 28, 28))
+
+
+def test_a_method_with_nothing_to_learn_is_said() -> None:
+    backbone = {"name": "torchvision", "network": "resnet18", "frozen": True}
+    settings = settings_from({"backbone": backbone, "method": {"name": "protonet"}, "device": "cpu"})
+    with pytest.raises(UsageError, match=r"ProtoNet has nothing to learn on a frozen backbone; set backbone\.frozen"):
+        OuterStep(build_method(settings, (3, 32, 32)), settings.train, Compute.pick("cpu"))

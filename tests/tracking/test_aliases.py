@@ -13,7 +13,7 @@ from fewshot.errors import RegistryError
 from fewshot.project.paths import Home
 from fewshot.tracking.aliases import CHAMPIONS, aliases_of
 from fewshot.tracking.store import Store
-from fewshot.tracking.versions import list_versions
+from fewshot.tracking.versions import Version, list_versions
 
 EVENTS = ("register", "promote", "rollback", "restore", "delete champion", "delete previous")
 MODEL = "m"
@@ -202,3 +202,12 @@ def test_an_alias_that_was_moved_by_hand_is_the_truth() -> None:
     with aliases_of(store, MODEL) as aliases:  # type: ignore[arg-type]
         assert aliases.standing.champions == ("1",)
         assert store.named == {"champion": "1"}
+
+
+@pytest.mark.parametrize("text", ["no json", "[1]", "7", "[" * 100_000])
+def test_a_tag_that_somebody_else_wrote_is_said(text: str) -> None:
+    tags = {"fewshot.settings": text, "fewshot.verdict": text, "fewshot.data_md5": text}
+    version = Version(MODEL, "1", "", tags, ())
+    for read in (version.settings, version.promotion_record, version.data_md5, version.links):
+        with pytest.raises(RegistryError, match=r"the tag fewshot\.\w+ of models:/m/1 is not what was written there"):
+            read()

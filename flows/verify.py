@@ -10,9 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from configobj import ConfigObj
 from safetensors.numpy import load_file
 
 from fewshot.data.dataset import Dataset, open_dataset
@@ -152,14 +154,23 @@ def _work_tree(home: Home, version: Version) -> Iterator[tuple[Path, Finding]]:
             "fetch it, or use --evaluate-only"
         )
     try:
-        _run(tree, "-m", "dvc", "config", "--local", "cache.dir", str(home.project / ".dvc" / "cache"))
-        _run(tree, "-m", "dvc", "config", "--local", "remote.local.url", str(home.state / "dvc-remote"))
+        _share_cache(home, tree)
         same = _code_key(tree, version) == version.tags["fewshot.code_key"]
         state = f"commit {commit[:12]}" + (", with changes that were not committed" if dirty else "")
         text = state if same else f"{state}: what trained this version is not what that commit holds"
         yield tree, Finding("code", same, text)
     finally:
         _remove(home, tree)
+
+
+def _share_cache(home: Home, tree: Path) -> None:
+    """Let DVC in the work tree use the project's cache and remote. Its own command writes ASCII paths only."""
+    config = ConfigObj(encoding="utf-8")
+    config["cache"] = {"dir": str(home.project / ".dvc" / "cache")}
+    config['remote "local"'] = {"url": str(home.state / "dvc-remote")}
+    text = BytesIO()
+    config.write(text)
+    write_bytes(tree / ".dvc" / "config.local", text.getvalue())
 
 
 def _code_key(tree: Path, version: Version) -> str:
@@ -215,7 +226,8 @@ def _run(tree: Path, *arguments: str) -> None:
     variables["PYTHONPATH"] = str(tree)
     done = subprocess.run([sys.executable, *arguments], cwd=tree, env=variables, capture_output=True, text=True)
     if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        # DVC ends with where to ask for help, after its error.
+        lines = [line for line in done.stderr.splitlines() if line.strip() and "https://dvc.org/support" not in line]
         what = " ".join(arguments[:3]) if arguments[0] == "-m" else "training"
         raise PipelineError(f"{what} failed in the work tree: {lines[-1] if lines else '?'}")
 

@@ -55,7 +55,7 @@ def home(template: Path, tmp_path: Path, servers: Place) -> Iterator[Home]:
 @pytest.fixture
 def own_home(template: Path, tmp_path: Path, servers: Place) -> Iterator[Home]:
     """A copy of the prepared project that a test may change."""
-    project = tmp_path / "project"
+    project = tmp_path / "a project #1 ü%41"  # names with a meaning in addresses, or outside ASCII
     shutil.copytree(template, project, copy_function=link)
     with at_home(Home(project, project / ".fewshot"), servers) as home:
         yield home

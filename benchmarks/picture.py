@@ -13,8 +13,8 @@ from fewshot.classifier import FewShotClassifier
 from fewshot.data.dataset import open_dataset
 from fewshot.project.tool_environment import open_home
 from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.tracking.artifact import model_folder
 from fewshot.tracking.store import Store
-from fewshot.tracking.versions import model_folder
 
 SHOWN = 9
 """Queries of each class."""

@@ -4,17 +4,11 @@ The record is what stands on the version: weights, settings, data, code, lock, c
 tree of that commit, with a state folder of its own and the data cache of this project.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from configobj import ConfigObj
 from safetensors.numpy import load_file
 
 from fewshot.data.dataset import Dataset, open_dataset
@@ -22,17 +16,19 @@ from fewshot.errors import DataError, FewshotError, PipelineError
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.model import describe_model, load_model
 from fewshot.project.doctor import Finding
-from fewshot.project.fingerprints import code_key, requirements_hash
+from fewshot.project.fingerprints import requirements_hash
 from fewshot.project.paths import Home
 from fewshot.settings.schema import settings_from
 from fewshot.system.files import read_json, sha256_file, write_bytes
+from fewshot.tracking.artifact import is_as_registered, model_in
 from fewshot.tracking.runs import Run
 from fewshot.tracking.store import Store
-from fewshot.tracking.versions import SETTINGS, Version, find_version, model_folder
-from fewshot.training.identity import TRAINING_KEYS, identity_of
+from fewshot.tracking.versions import SETTINGS, Version, find_version
+from fewshot.training.identity import TRAINING_KEYS
 from fewshot.training.result import read_history
 from flows import steps
 from flows.dvc import commands as dvc
+from flows.work_tree import git, run_in, work_tree
 
 REBUILD = """
 import json, sys
@@ -70,7 +66,9 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
         raise PipelineError(
             f"{version.model}/{version.number} has no {SETTINGS} tag: it was registered by an older fewshot"
         )
-    folder = model_folder(store, version.uri)
+    files = store.download(version.uri)
+    yield _artifact(version, files)
+    folder = model_in(files, version.uri)
     weights = _weights(folder, tags)
     yield weights
     yield _settings(folder, version)
@@ -82,7 +80,7 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
         if weights.ok and dataset is not None:
             yield _numbers(home, version, folder, dataset, settings)
         return
-    with _work_tree(home, version) as (tree, code):
+    with work_tree(home, version) as (tree, code):
         yield code
         elsewhere = Home(tree, tree / ".fewshot")
         _fetch_data(elsewhere, settings["data"]["dataset"], version.data_md5())
@@ -91,11 +89,19 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
         write_bytes(tree / "rebuild.json", tags[SETTINGS].encode())
         steps.remark(f"training in {tree}, for as long as it took then")
         with steps.waiting("training again"):
-            _run(tree, "-c", REBUILD if version.format > 1 else REBUILD_FORMAT_1, "rebuild.json", "rebuilt")
+            run_in(tree, "-c", REBUILD if version.format > 1 else REBUILD_FORMAT_1, "rebuild.json", "rebuilt")
         rebuilt = tree / "rebuilt"
         yield _weights_again(store, version, rebuilt, folder)
         if dataset is not None:
             yield _numbers(home, version, rebuilt / "model", dataset, settings)
+
+
+def _artifact(version: Version, files: Path) -> Finding:
+    """The files, of which the code is run by whoever loads the version with MLflow."""
+    if (same := is_as_registered(version, files)) is None:
+        return Finding("files", True, "not recorded: registered by an earlier fewshot")
+    said = "model and code as registered" if same else "tampered with: model or code are not those that were registered"
+    return Finding("files", same, said)
 
 
 def _weights(folder: Path, tags: dict[str, str]) -> Finding:
@@ -135,49 +141,8 @@ def _fetch_data(tree: Home, dataset: str, md5: dict[str, str]) -> None:
     try:
         dvc.restore(tree, dataset, md5)
     except (FewshotError, KeyError):
-        _git(tree, "checkout", "dvc.lock")
-        _run(tree.project, "-m", "flows.cli", "data", "prepare", dataset)
-
-
-@contextmanager
-def _work_tree(home: Home, version: Version) -> Iterator[tuple[Path, Finding]]:
-    """The project as it was at the version's commit, in a folder of its own that is deleted afterwards."""
-    commit, dirty = version.tags["fewshot.git_commit"], version.tags["fewshot.git_dirty"] == "true"
-    tree = home.state / "verify" / f"{version.model}-{version.number}"
-    _remove(home, tree)
-    tree.parent.mkdir(parents=True, exist_ok=True)
-    done = _git(home, "worktree", "add", "--detach", str(tree), commit)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()[-1:] or ["git is not there"]
-        raise PipelineError(
-            f"the commit {commit} of {version.model}/{version.number} can't be checked out ({said[0]}); "
-            "fetch it, or use --evaluate-only"
-        )
-    try:
-        _share_cache(home, tree)
-        same = _code_key(tree, version) == version.tags["fewshot.code_key"]
-        state = f"commit {commit[:12]}" + (", with changes that were not committed" if dirty else "")
-        text = state if same else f"{state}: what trained this version is not what that commit holds"
-        yield tree, Finding("code", same, text)
-    finally:
-        _remove(home, tree)
-
-
-def _share_cache(home: Home, tree: Path) -> None:
-    """Let DVC in the work tree use the project's cache and remote. Its own command writes ASCII paths only."""
-    config = ConfigObj(encoding="utf-8")
-    config["cache"] = {"dir": str(home.project / ".dvc" / "cache")}
-    config['remote "local"'] = {"url": str(home.state / "dvc-remote")}
-    text = BytesIO()
-    config.write(text)
-    write_bytes(tree / ".dvc" / "config.local", text.getvalue())
-
-
-def _code_key(tree: Path, version: Version) -> str:
-    """The key of the code in the work tree, as the format of the version's tags has it."""
-    if version.format == 1:
-        return code_key("fewshot.train", tree)
-    return identity_of(settings_from(version.settings()), {}, tree).code_key
+        git(tree, "checkout", "dvc.lock")
+        run_in(tree.project, "-m", "flows.cli", "data", "prepare", dataset)
 
 
 def _weights_again(store: Store, version: Version, rebuilt: Path, folder: Path) -> Finding:
@@ -217,27 +182,3 @@ def _numbers(home: Home, version: Version, model: Path, dataset: Dataset, settin
     if other:
         return Finding("numbers", False, "; ".join(other))
     return Finding("numbers", True, ", ".join(f"{name} {one}" for name, one in again.items()))
-
-
-def _run(tree: Path, *arguments: str) -> None:
-    """Python in the work tree, with its code, and knowing nothing of this project's state."""
-    ours = ("FEWSHOT_HOME", "FEWSHOT_PROJECT", "PREFECT_", "MLFLOW_", "DVC_")
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    variables["PYTHONPATH"] = str(tree)
-    done = subprocess.run([sys.executable, *arguments], cwd=tree, env=variables, capture_output=True, text=True)
-    if done.returncode != 0:
-        # DVC ends with where to ask for help, after its error.
-        lines = [line for line in done.stderr.splitlines() if line.strip() and "https://dvc.org/support" not in line]
-        what = " ".join(arguments[:3]) if arguments[0] == "-m" else "training"
-        raise PipelineError(f"{what} failed in the work tree: {lines[-1] if lines else '?'}")
-
-
-def _remove(home: Home, tree: Path) -> None:
-    if tree.exists():
-        _git(home, "worktree", "remove", "--force", str(tree))
-        shutil.rmtree(tree, ignore_errors=True)
-    _git(home, "worktree", "prune")
-
-
-def _git(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["git", *arguments], cwd=home.project, capture_output=True, text=True)

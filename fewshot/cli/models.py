@@ -39,8 +39,8 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for the numbers; default: one in the state folder.")] = None,
 ) -> None:
     """Measure a model on fixed test episodes and print each accuracy with its 95 % interval."""
+    from fewshot.tracking.artifact import model_folder
     from fewshot.tracking.store import Store
-    from fewshot.tracking.versions import model_folder
 
     folder = model_folder(Store.open(home), model)
     from fewshot.data.dataset import open_dataset
@@ -67,8 +67,8 @@ def classify(
 ) -> None:
     """Learn your own classes from a few images of each, then say for other images which class they show."""
     from fewshot.errors import UsageError
+    from fewshot.tracking.artifact import model_folder
     from fewshot.tracking.store import Store
-    from fewshot.tracking.versions import model_folder
 
     folder = model_folder(Store.open(home), model)
     import numpy as np

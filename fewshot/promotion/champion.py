@@ -19,6 +19,7 @@ from fewshot.settings.schema import Settings
 from fewshot.system.files import canonical_json, sha256_json
 from fewshot.system.text import in_markdown
 from fewshot.tracking.aliases import aliases_of
+from fewshot.tracking.artifact import model_folder
 from fewshot.tracking.runs import Run
 from fewshot.tracking.store import Store
 from fewshot.tracking.versions import (
@@ -29,7 +30,6 @@ from fewshot.tracking.versions import (
     Version,
     find_version,
     list_versions,
-    model_folder,
 )
 
 

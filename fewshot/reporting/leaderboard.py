@@ -17,9 +17,10 @@ from fewshot.model import ModelDescription, describe_model, load_model
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.schema import EvaluateSettings
 from fewshot.system.files import read_json, sha256_json
+from fewshot.tracking.artifact import model_folder
 from fewshot.tracking.runs import Run
 from fewshot.tracking.store import Store
-from fewshot.tracking.versions import list_versions, model_folder
+from fewshot.tracking.versions import list_versions
 
 log = logging.getLogger(__name__)
 

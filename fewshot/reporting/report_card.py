@@ -8,9 +8,10 @@ from fewshot.promotion.champion import promotion_record
 from fewshot.reporting.measure import measure
 from fewshot.reporting.page import render
 from fewshot.system.files import write_bytes
+from fewshot.tracking.artifact import model_folder
 from fewshot.tracking.runs import Run
 from fewshot.tracking.store import Store
-from fewshot.tracking.versions import find_version, model_folder
+from fewshot.tracking.versions import find_version
 
 
 def report_card(store: Store, data: Path, reports: Path, reference: str, out: Path | None, episodes: int) -> Path:

@@ -12,6 +12,7 @@ from fewshot.project.lineage import Lineage
 from fewshot.settings.schema import Settings
 from fewshot.system.files import canonical_json, sha256_json
 from fewshot.tracking.aliases import aliases_of
+from fewshot.tracking.artifact import ARTIFACT, artifact_digest
 from fewshot.tracking.client import error_code
 from fewshot.tracking.store import Store
 from fewshot.tracking.versions import IDENTITY, SETTINGS
@@ -38,6 +39,7 @@ def register(
             source = _log_model(store, model, evaluation["run_id"])
             tags = lineage.tags() | _result_tags(evaluation) | {IDENTITY: identity}
             tags |= {"fewshot.weights_sha256": weights_sha256, SETTINGS: canonical_json(settings.plain())}
+            tags |= {ARTIFACT: artifact_digest(store.download(source))}
             found = _make_version(store, name, source, evaluation["run_id"], tags)
     return {"model": name, "version": str(found.version), "run_id": found.run_id}
 

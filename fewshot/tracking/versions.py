@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from fewshot.errors import RegistryError
@@ -129,21 +128,6 @@ def list_versions(store: Store, model: str | None = None) -> list[Version]:
     ordered = sorted(found, key=lambda one: (one.name, int(one.version)))
     named = {name: store.client.get_registered_model(name).aliases for name in {one.name for one in ordered}}
     return [_read(one, named[one.name]) for one in ordered]
-
-
-def model_folder(store: Store, model: str) -> Path:
-    """The model folder behind a path or "models:/NAME@ALIAS"; RegistryError if there is none."""
-    if not model.startswith("models:/"):
-        folder = Path(model).expanduser()
-        if not (folder / "model.json").is_file():
-            raise RegistryError(f"{folder} holds no model.json; give a model folder or models:/NAME@champion")
-        return folder
-    folders = [file.parent for file in store.download(model).glob("artifacts/*/model.json")]
-    if len(folders) != 1:
-        raise RegistryError(
-            f"{model} is no model of this program (no model.json in it); fewshot ui shows those that are"
-        )
-    return folders[0]
 
 
 def _read(found: Any, aliases: dict[str, Any]) -> Version:

@@ -6,8 +6,8 @@ import pytest
 from project_copy import command, run_tiny
 
 from fewshot.project.paths import Home
+from fewshot.tracking.artifact import model_folder
 from fewshot.tracking.store import Store
-from fewshot.tracking.versions import model_folder
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -83,6 +83,7 @@ def test_a_version_is_rebuilt_to_the_bit_and_whatever_is_not_the_same_is_named(r
     weights.write_bytes(bytes(changed))
     status, text = say(home, "verify", "glyphs-protonet/1", "--evaluate-only")
     assert status == 1
+    assert "files          tampered with" in text
     assert "weights        tampered with" in text
     assert "lock           requirements.lock is" in text
     assert "data           glyphs" in text

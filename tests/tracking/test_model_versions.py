@@ -26,12 +26,13 @@ from fewshot.project.tool_environment import environment
 from fewshot.settings.presets import load_settings
 from fewshot.settings.schema import Settings
 from fewshot.system.process_id import this_process
+from fewshot.tracking.artifact import ARTIFACT, is_as_registered, model_folder
 from fewshot.tracking.client import Client
 from fewshot.tracking.registration import register
 from fewshot.tracking.runs import OWNER, Run, mark_crashed_runs
 from fewshot.tracking.store import Store
 from fewshot.tracking.versions import SETTINGS as SETTINGS_TAG
-from fewshot.tracking.versions import VERDICT, Version, find_version, list_versions, model_folder
+from fewshot.tracking.versions import VERDICT, Version, find_version, list_versions
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -105,6 +106,33 @@ def test_tags_of_an_earlier_format_are_read_with_the_present_names() -> None:
     later = replace(version, tags={**tags, FORMAT_TAG: str(FORMAT + 1)})
     with pytest.raises(DamagedFileError, match=r"models:/m/1 has format '3'; .* install a newer fewshot"):
         later.promotion_record()
+
+
+def test_a_version_whose_files_were_changed_is_not_used(home: Home, store: Store) -> None:
+    settings = load_settings(overrides=["backbone.channels=4", "register.model=changed"])
+    register(store, settings, *model_in(home, "changed", 3, settings), evaluation_in(store, settings), ORIGIN)
+    folder = model_folder(store, "models:/changed/1")
+    version = find_version(store, "changed/1")
+    files = folder.parents[1]
+    assert is_as_registered(version, files) is True
+    code = files / "code" / "fewshot" / "model.py"
+    text = code.read_text()
+    code.write_text(f"{text}\nimport os\n")
+    with pytest.raises(
+        DamagedFileError, match=r"the files of models:/changed/1 are not those .*fewshot verify changed/1"
+    ):
+        model_folder(store, "models:/changed@champion")
+    code.write_text(text)
+    (files / "code" / "sitecustomize.py").write_text("")
+    with pytest.raises(DamagedFileError, match="are not used"):
+        model_folder(store, "models:/changed/1")
+    (files / "code" / "sitecustomize.py").unlink()
+    assert model_folder(store, "models:/changed/1") == folder
+    # A version of an earlier release has no digest, and is used as before.
+    store.untag_version("changed", "1", ARTIFACT)
+    code.write_text(f"{text}\n")
+    assert model_folder(store, "models:/changed/1") == folder
+    assert is_as_registered(find_version(store, "changed/1"), files) is None
 
 
 def test_a_registered_model_loads_elsewhere_without_pickle_and_predicts(
@@ -226,7 +254,7 @@ def test_a_deleted_run_does_not_exist(store: Store) -> None:
 def test_a_model_that_is_not_there_is_one_sentence(store: Store, tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"holds no model\.json; give a model folder or models:/NAME@champion"):
         model_folder(store, str(tmp_path))
-    with pytest.raises(RegistryError, match="Registered Model with name=nothing not found"):
+    with pytest.raises(RegistryError, match="nothing has no champion: there is no such model"):
         model_folder(store, "models:/nothing@champion")
 
 

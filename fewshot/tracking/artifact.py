@@ -1,0 +1,58 @@
+"""The files of a registered version: model, weights, and the code that travels with them.
+
+MLflow runs that code when it loads a version. Its digest belongs to the version, and is compared before anything of the
+files is read here.
+"""
+
+from pathlib import Path
+
+from fewshot.errors import DamagedFileError, RegistryError
+from fewshot.system.files import sha256_file, sha256_json
+from fewshot.tracking.store import Store
+from fewshot.tracking.versions import Version, find_version
+
+ARTIFACT = "fewshot.artifact_sha256"
+"""Tag of a version: digest of all its files by name. Versions of an earlier release have none."""
+
+_ADDED = ("registered_model_meta", "__pycache__")
+"""What MLflow and Python add to a copy of the files."""
+
+
+def artifact_digest(folder: Path) -> str:
+    """One digest of every file below a folder, by its name and bytes."""
+    files = {file.relative_to(folder): file for file in folder.rglob("*") if file.is_file()}
+    ours = {name: file for name, file in files.items() if not set(_ADDED) & set(name.parts)}
+    return sha256_json({name.as_posix(): sha256_file(file) for name, file in ours.items()})
+
+
+def is_as_registered(version: Version, folder: Path) -> bool | None:
+    """True if the files in a folder are those that were registered; None if the version does not tell."""
+    return artifact_digest(folder) == version.tags[ARTIFACT] if ARTIFACT in version.tags else None
+
+
+def model_folder(store: Store, model: str) -> Path:
+    """The model folder behind a path or "models:/NAME@ALIAS".
+
+    Raises RegistryError if there is none, DamagedFileError if a file of the version was changed.
+    """
+    if not model.startswith("models:/"):
+        folder = Path(model).expanduser()
+        if not (folder / "model.json").is_file():
+            raise RegistryError(f"{folder} holds no model.json; give a model folder or models:/NAME@champion")
+        return folder
+    version = find_version(store, model)
+    files = store.download(version.uri)
+    if is_as_registered(version, files) is False:
+        raise DamagedFileError(
+            f"the files of {version.uri} are not those that were registered, and are not used; fewshot verify "
+            f"{version.model}/{version.number} makes it again"
+        )
+    return model_in(files, version.uri)
+
+
+def model_in(files: Path, uri: str) -> Path:
+    """The model folder among the files of a version; RegistryError if it is no model of this program."""
+    folders = [file.parent for file in files.glob("artifacts/*/model.json")]
+    if len(folders) != 1:
+        raise RegistryError(f"{uri} is no model of this program (no model.json in it); fewshot ui shows those that are")
+    return folders[0]

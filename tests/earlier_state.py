@@ -1,12 +1,10 @@
 """A state folder as an earlier release left it: two versions of a model, the second promoted over the first.
 
-`legacy/state-format-1.tar.xz` was written by the release before formats were numbered. The paths in it are relative to
-/PROJECT, a word that is replaced by the folder it is unpacked to.
+`legacy/state-format-1.tar.xz` was written by the release before formats were numbered, in the folder /PROJECT: wherever
+it is unpacked, it was moved.
 """
 
-import sqlite3
 import tarfile
-from contextlib import closing
 from pathlib import Path
 
 LEGACY = Path(__file__).parent / "legacy"
@@ -20,15 +18,3 @@ def unpack(project: Path, state: Path) -> None:
         archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     (folder / "state").rename(state)
     (folder / "alone").rename(state.parent / "alone")
-    old, new = "/PROJECT/.fewshot", str(state)
-    for file in state.rglob("*"):
-        if file.is_file() and file.suffix not in (".db", ".png", ".safetensors"):
-            content = file.read_bytes()
-            if old.encode() in content:
-                file.write_bytes(content.replace(old.encode(), new.encode()))
-    with closing(sqlite3.connect(state / "mlflow" / "mlflow.db")) as database, database:
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        for table in tables:
-            for _, column, *_ in database.execute(f"PRAGMA table_info({table})").fetchall():
-                where = f"WHERE typeof({column}) = 'text' AND {column} LIKE '%/PROJECT%'"
-                database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?) {where}", (old, new))

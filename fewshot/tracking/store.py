@@ -12,6 +12,7 @@ from fewshot.errors import RegistryError
 from fewshot.project.paths import Home
 from fewshot.tracking.client import Client, error_code, mlflow_errors
 from fewshot.tracking.database import query, sqlite_file
+from fewshot.tracking.moved import follow
 
 _WAIT_S = 300.0
 """Seconds to wait for another process that upgrades the database."""
@@ -55,6 +56,8 @@ class Store:
         # Else it writes each error with its traceback to the terminal, besides raising it.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         with self.module_functions(), self.lock("mlflow", _WAIT_S):
+            if (file := sqlite_file(self.uri)) is not None and file.parent == self._folder and file.is_file():
+                follow(file, self._folder)
             client = Client(mlflow.MlflowClient(self.uri, self.uri), self.uri)
             client.search_experiments(max_results=1)
             client.search_registered_models(max_results=1)

@@ -76,7 +76,8 @@ def _log_model(store: Store, folder: Path, run_id: str) -> str:
             run_id=run_id,
             model_id=model_id,
             python_model=str(_PACKAGE / "tracking" / "pyfunc_model.py"),
-            artifacts={"model": folder.resolve().as_uri()},  # a path would be read as an address: %41 as A
+            # MLflow decodes an address (%41 is A), but for its last part.
+            artifacts={"model": f"{folder.resolve().parent.as_uri()}/{folder.name}"},
             code_paths=[str(_PACKAGE)],
             signature=signature,
             input_example=example,

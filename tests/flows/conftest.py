@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from project_copy import copy_project, link
+from project_copy import FILES, copy_project, link
 
 from fewshot.project.paths import Home
 from fewshot.project.tool_environment import environment, prepare_environment
@@ -57,6 +57,9 @@ def own_home(template: Path, tmp_path: Path, servers: Place) -> Iterator[Home]:
     """A copy of the prepared project that a test may change."""
     project = tmp_path / "a project #1 ü%41"  # names with a meaning in addresses, or outside ASCII
     shutil.copytree(template, project, copy_function=link)
+    for name in FILES:  # a test may write into these; a link would be the template's, and every other test's
+        (project / name).unlink()
+        shutil.copy2(template / name, project / name)
     with at_home(Home(project, project / ".fewshot"), servers) as home:
         yield home
 

@@ -61,7 +61,6 @@ def test_a_schedule_takes_the_place_of_every_other(own_home: Home, servers: Plac
         ("30 2 * * 1-5", "Europe/Berlin")
     ]
     assert held["parameters"] == {"preset": "omniglot-protonet-5w1s", "overrides": ["seed=3"]}
-    (own_home.project / "prefect.yaml").unlink()  # a link to the template's
     (own_home.project / "prefect.yaml").write_text("deployments: []\n")
     with pytest.raises(PipelineError, match=r"prefect.yaml declares no one deployment called nightly .* from git"):
         deploy(own_home, api, Schedule("0 3 * * *", "UTC", PRESET, []))

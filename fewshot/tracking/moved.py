@@ -20,7 +20,7 @@ def follow(database: Path, folder: Path) -> None:
     with closing(sqlite3.connect(database, timeout=60)) as opened:
         try:
             known = opened.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
-        except sqlite3.OperationalError:  # there are no tables yet
+        except sqlite3.DatabaseError:  # there are no tables yet, or it is damaged, as MLflow will say
             return
         suffix = f"/{folder.name}/{_ARTIFACTS}"
         moved = [place for (place,) in known if str(place).startswith("file:") and str(place).endswith(suffix)]

@@ -70,7 +70,8 @@ def liveness(owner: str, alive: Path | None = None) -> Liveness:
     if not (here or namespace):
         return Liveness.UNKNOWN
     try:
-        same = _start(int(number)).startswith(started)
+        now = _start(int(number))
+        same = started in (now, *([now.rpartition("+")[0]] if counted and not namespace else []))
     except (psutil.NoSuchProcess, OverflowError):
         same = False
     return Liveness.ALIVE if same else Liveness.DEAD

@@ -56,6 +56,12 @@ def test_a_process_of_another_machine_or_container_can_not_be_known() -> None:
         assert liveness(owner) is Liveness.UNKNOWN, owner
 
 
+def test_a_part_of_a_mark_is_no_mark() -> None:
+    mark = this_process()
+    for cut in range(len(mark)):
+        assert liveness(mark[:cut]) is not Liveness.ALIVE or mark[:cut] == mark.rpartition("+")[0]
+
+
 @given(st.one_of(st.text(), st.builds("{}/{}/{}".format, st.just(socket.gethostname()), st.text(), st.text())))
 def test_nothing_that_is_no_mark_is_taken_for_a_living_process(text: str) -> None:
     assert liveness(text) is not Liveness.ALIVE

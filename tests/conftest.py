@@ -12,9 +12,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
 
 import pytest
+from hypothesis import settings
 
 from fewshot.project.paths import Home
 from fewshot.project.tool_environment import environment, prepare_environment
+
+# The same examples in each run: a change is judged by itself, not by luck. `--hypothesis-profile=default` draws others.
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session", autouse=True)

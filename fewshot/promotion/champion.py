@@ -96,9 +96,7 @@ def rollback(store: Store, model: str, version: str = "") -> tuple[str, str]:
     Returns (version rolled back, champion now). Raises RegistryError if there is no version to go back to.
     """
     if not list_versions(store, model):
-        raise RegistryError(
-            f"{model} has no version to go back to: there is no such model; fewshot ui shows those that are"
-        )
+        raise RegistryError(f"{model} has no version to go back to; fewshot history {model} shows what there is")
     with aliases_of(store, model) as aliases:
         return aliases.restore(version) if version else aliases.rollback()
 

@@ -63,6 +63,9 @@ def liveness(owner: str, alive: Path | None = None) -> Liveness:
     boot, _, counted = started.partition("+")
     here = host == socket.gethostname()
     if counted and boot != _boot():
+        # Two machines may share a name, as containers do: one that holds its lock is no process of before the boot.
+        if alive is not None and _is_held(_lock_file(owner, alive)):
+            return Liveness.ALIVE
         return Liveness.DEAD if here else Liveness.UNKNOWN
     namespace = counted.partition("+")[2]  # not in the marks of earlier versions
     if namespace and namespace != _namespace():
@@ -112,9 +115,17 @@ def _asked(file: Path) -> Liveness:
     """The answer of a lock file: the kernel frees it when its holder ends, in whichever container that was."""
     if not file.is_file():
         return Liveness.UNKNOWN
+    return Liveness.ALIVE if _is_held(file, is_left=False) else Liveness.DEAD
+
+
+def _is_held(file: Path, is_left: bool = True) -> bool:
+    """True if a process holds the lock; a file that nobody holds is deleted, or left."""
+    if not file.is_file():
+        return False
     try:
         with FileLock(file, timeout=0):
-            file.unlink(missing_ok=True)
-            return Liveness.DEAD
+            if not is_left:
+                file.unlink(missing_ok=True)
+            return False
     except Timeout:
-        return Liveness.ALIVE
+        return True

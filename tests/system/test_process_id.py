@@ -1,5 +1,6 @@
 """Whether the process that a mark names still lives: three answers."""
 
+import hashlib
 import os
 import shutil
 import socket
@@ -83,6 +84,21 @@ def test_a_process_in_another_container_is_asked_by_the_lock_that_it_holds(tmp_p
         time.sleep(0.05)
     assert answer is Liveness.DEAD
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_living_process_of_another_machine_of_this_name_is_no_dead_one_of_ours(
+    tmp_path: Path,
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        host, pid, start = other.stdout.readline().strip().split("/")
+        [held] = tmp_path.iterdir()
+        elsewhere = f"{host}/{pid}/another-boot+{start.partition('+')[2]}"
+        # As that machine, whose boot is another one, would hold it.
+        held.rename(tmp_path / f"{hashlib.sha256(elsewhere.encode()).hexdigest()[:24]}.lock")
+        assert liveness(elsewhere, tmp_path) is Liveness.ALIVE
+        other.kill()
+    assert liveness(elsewhere, tmp_path) is Liveness.DEAD
 
 
 def test_the_processes_of_another_machines_note_are_left_alone(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fewshot.errors import DamagedFileError, UsageError
 from fewshot.migrations import FORMAT, format_of, migrate_numbers
-from fewshot.system.files import read_json, sha256_file, write_json
+from fewshot.system.files import read_json, sha256_file, sha256_json, write_json
 from fewshot.training.checkpoint import is_of_another
 from fewshot.training.identity import TrainingIdentity
 
@@ -41,30 +41,43 @@ def write_result(folder: Path, result: TrainResult, identity: str) -> None:
 def read_result(folder: Path, identity: TrainingIdentity) -> TrainResult | None:
     """The result in `folder`, if the training there is finished and its files are whole.
 
-    Raises UsageError, which names the differences, if it is a training of another identity.
+    Raises UsageError, which names the differences, if anything there is of a training of another identity.
     """
-    if not (folder / "result.json").exists():
-        if is_of_another(folder, identity.digest):
-            raise _of_another(folder, identity)
-        return None
     try:
         stored = read_json(folder / "result.json", _REMEDY)
-        format_of(stored, folder / "result.json")
-        values = migrate_numbers(stored)
+    except DamagedFileError:
+        if _holds_another(folder, identity):
+            raise _of_another(folder, identity) from None
+        return None
+    format_of(stored, folder / "result.json")
+    values = migrate_numbers(stored)
+    if values.pop("run") != identity.digest:
+        raise _of_another(folder, identity)
+    values.pop("format", None)
+    try:
         whole = sha256_file(folder / "model" / "weights.safetensors") == values["weights_sha256"]
         read_json(folder / "history.json", _REMEDY)
         read_json(folder / "model" / "model.json", _REMEDY)
     except (DamagedFileError, FileNotFoundError):
         return None
-    if values.pop("run") != identity.digest:
-        raise _of_another(folder, identity)
-    values.pop("format", None)
     return TrainResult(model=folder / "model", history=folder / "history.json", **values) if whole else None
 
 
 def read_history(file: Path) -> list[dict[str, Any]]:
     """The points of the training curve in a `history.json`, of this or an earlier format."""
     return [migrate_numbers(point) for point in read_json(file, _REMEDY)["points"]]
+
+
+def _holds_another(folder: Path, identity: TrainingIdentity) -> bool:
+    """True if a folder without a whole result holds something of another training."""
+    if is_of_another(folder, identity.digest):
+        return True
+    try:
+        named = sha256_json(read_json(folder / "run.json", _REMEDY))
+    except DamagedFileError:
+        return False
+    # A training that was ended before its first checkpoint left nothing to mix with.
+    return named != identity.digest and ((folder / "model").exists() or any(folder.glob("checkpoint-*")))
 
 
 def _of_another(folder: Path, identity: TrainingIdentity) -> UsageError:

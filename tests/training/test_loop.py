@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,21 @@ def test_an_unfinished_training_of_other_settings_is_not_mixed_with(dataset: Dat
     with pytest.raises(UsageError, match=r"holds a training of setting train.steps: 40 there, 41 now; choose another"):
         train(toy_settings(steps=41), dataset, tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("damaged", ["result.json", "model/weights.safetensors", "model/model.json", "history.json"])
+def test_a_damaged_training_of_other_settings_is_not_mixed_with(
+    dataset: Dataset, undisturbed: TrainResult, tmp_path: Path, damaged: str
+) -> None:
+    shutil.copytree(undisturbed.model.parent, tmp_path / "t")
+    (tmp_path / "t" / damaged).write_bytes((tmp_path / "t" / damaged).read_bytes()[:-9])
+    for checkpoint in (tmp_path / "t").glob("checkpoint-*"):
+        checkpoint.unlink()
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.*") if file.is_file()}
+    with pytest.raises(UsageError, match=r"holds a training of setting train.steps: 40 there, 41 now; choose another"):
+        train(toy_settings(steps=41), dataset, tmp_path / "t")
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.*") if file.is_file()} == before
+    assert train(toy_settings(), dataset, tmp_path / "t").weights_sha256 == undisturbed.weights_sha256
 
 
 def test_damaged_checkpoint_is_named_and_the_one_before_taken(

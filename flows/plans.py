@@ -11,6 +11,7 @@ from fewshot.project.fingerprints import code_hashes, pick, requirements_hash
 from fewshot.project.paths import Home
 from fewshot.settings.schema import Settings
 from fewshot.system.files import read_json, sha256_file, sha256_json, write_json
+from fewshot.tracking.artifact import is_whole
 from fewshot.tracking.store import Store
 from fewshot.training.identity import identity_of
 from flows import steps
@@ -88,7 +89,8 @@ def holds(home: Home, store: Store, plan: Plan, record: Record, stale_data: dict
             and _is_whole(home, record)
         )
     if plan.step == "register":
-        return store.aliases(record["model"], record["version"]) is not None
+        model, version = record["model"], record["version"]
+        return store.aliases(model, version) is not None and is_whole(store, model, version)
     return store.run_exists(record["run_id"]) and all(
         _is(home.state / path, digest) for path, digest in record["files"].items()
     )

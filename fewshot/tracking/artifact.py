@@ -30,6 +30,18 @@ def is_as_registered(version: Version, folder: Path) -> bool | None:
     return artifact_digest(folder) == version.tags[ARTIFACT] if ARTIFACT in version.tags else None
 
 
+def is_whole(store: Store, model: str, version: str) -> bool:
+    """False if the files of a version are gone, or are not those that were registered. Quick: MLflow is not imported.
+
+    Files that MLflow keeps elsewhere are not asked for: they are compared when they are used.
+    """
+    files = store.files_of(model, version)
+    if files is None:
+        return True
+    recorded = store.version_tag(model, version, ARTIFACT)
+    return (files / "MLmodel").is_file() and recorded in (None, artifact_digest(files))
+
+
 def model_folder(store: Store, model: str) -> Path:
     """The model folder behind a path or "models:/NAME@ALIAS".
 
@@ -44,8 +56,8 @@ def model_folder(store: Store, model: str) -> Path:
     files = store.download(version.uri)
     if is_as_registered(version, files) is False:
         raise DamagedFileError(
-            f"the files of {version.uri} are not those that were registered, and are not used; fewshot verify "
-            f"{version.model}/{version.number} makes it again"
+            f"the files of {version.uri} are not those that were registered, and are not used; the run that made them "
+            f"makes them again, and fewshot verify {version.model}/{version.number} shows what they were"
         )
     return model_in(files, version.uri)
 

@@ -1,8 +1,12 @@
 """Registering a model: a version is made once for each result, can be loaded anywhere and traced to its origin."""
 
+import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,7 +16,7 @@ from fewshot.project.lineage import Lineage
 from fewshot.settings.schema import Settings
 from fewshot.system.files import canonical_json, sha256_json
 from fewshot.tracking.aliases import aliases_of
-from fewshot.tracking.artifact import ARTIFACT, artifact_digest
+from fewshot.tracking.artifact import ARTIFACT, artifact_digest, is_whole
 from fewshot.tracking.client import error_code
 from fewshot.tracking.store import Store
 from fewshot.tracking.versions import IDENTITY, SETTINGS
@@ -29,7 +33,8 @@ def register(
 ) -> dict[str, Any]:
     """Make a version of the model folder in the evaluation's run; the same weights and results make no second one.
 
-    The first version gets the alias "champion", later ones "challenger". `evaluation` is the record of the evaluation:
+    A version whose files are gone, or were changed, is given them again. The first version gets the alias "champion",
+    later ones "challenger". `evaluation` is the record of the evaluation:
     {"run_id", "results"}. Returns {"model", "version", "run_id"}.
     """
     name, identity = settings.model_name, sha256_json([weights_sha256, evaluation["results"]])
@@ -41,6 +46,8 @@ def register(
             tags |= {"fewshot.weights_sha256": weights_sha256, SETTINGS: canonical_json(settings.plain())}
             tags |= {ARTIFACT: artifact_digest(store.download(source))}
             found = _make_version(store, name, source, evaluation["run_id"], tags)
+        elif not is_whole(store, name, str(found.version)):
+            _restore(store, found, model)
     return {"model": name, "version": str(found.version), "run_id": found.run_id}
 
 
@@ -54,9 +61,45 @@ def _log_model(store: Store, folder: Path, run_id: str) -> str:
     logged = store.client.get_run(run_id).data.tags.get("fewshot.model_uri")
     if logged:
         return str(logged)
+    # Made here, because MLflow would put it into the experiment of its thread-local active run.
+    experiment = store.client.get_run(run_id).info.experiment_id
+    model_id = store.client.create_logged_model(experiment, name="model", source_run_id=run_id).model_id
     import mlflow
     from mlflow.models import Model
 
+    with _quiet(), store.module_functions():
+        info = Model.log(
+            artifact_path=None, flavor=mlflow.pyfunc, run_id=run_id, model_id=model_id, **_contents(folder)
+        )
+    store.client.set_tag(run_id, "fewshot.model_uri", info.model_uri)
+    return str(info.model_uri)
+
+
+def _restore(store: Store, version: Any, folder: Path) -> None:
+    """Write the files of a version again, where MLflow looks for them, whatever is left there."""
+    name, number = version.name, str(version.version)
+    store.connect()
+    import mlflow
+
+    if (left := store.files_of(name, number)) is not None:
+        shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory() as made, _quiet(), store.module_functions():
+        files = Path(made, "model")
+        mlflow.pyfunc.save_model(path=str(files), **_contents(folder))
+        store.client.log_model_artifacts(version.source.removeprefix("models:/"), str(files))
+        store.tag_version(name, number, {ARTIFACT: artifact_digest(files)})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Recorded as well as ignored: MLflow switches some of its warnings on again whatever filter is set.
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _contents(folder: Path) -> dict[str, Any]:
+    """What MLflow needs to write a model folder with all that loads it elsewhere."""
     from fewshot.model import describe_model
 
     description = describe_model(folder)
@@ -64,28 +107,16 @@ def _log_model(store: Store, folder: Path, run_id: str) -> str:
     needed = _NEEDED + (
         _NEEDED_BY_TORCHVISION if description.settings_values["backbone"]["name"] == "torchvision" else ()
     )
-    # Made here, because MLflow would put it into the experiment of its thread-local active run.
-    experiment = store.client.get_run(run_id).info.experiment_id
-    model_id = store.client.create_logged_model(experiment, name="model", source_run_id=run_id).model_id
-    # Recorded as well as ignored: MLflow switches some of its warnings on again whatever filter is set.
-    with warnings.catch_warnings(record=True), store.module_functions():
-        warnings.simplefilter("ignore")
-        info = Model.log(
-            artifact_path=None,
-            flavor=mlflow.pyfunc,
-            run_id=run_id,
-            model_id=model_id,
-            python_model=str(_PACKAGE / "tracking" / "pyfunc_model.py"),
-            # MLflow decodes an address (%41 is A), but for its last part.
-            artifacts={"model": f"{folder.resolve().parent.as_uri()}/{folder.name}"},
-            code_paths=[str(_PACKAGE)],
-            signature=signature,
-            input_example=example,
-            # Inferring them takes 4 s and may ask a package index.
-            pip_requirements=[f"{package}=={installed(package).partition('+')[0]}" for package in needed],
-        )
-    store.client.set_tag(run_id, "fewshot.model_uri", info.model_uri)
-    return str(info.model_uri)
+    return {
+        "python_model": str(_PACKAGE / "tracking" / "pyfunc_model.py"),
+        # MLflow decodes an address (%41 is A), but for its last part.
+        "artifacts": {"model": f"{folder.resolve().parent.as_uri()}/{folder.name}"},
+        "code_paths": [str(_PACKAGE)],
+        "signature": signature,
+        "input_example": example,
+        # Inferring them takes 4 s and may ask a package index.
+        "pip_requirements": [f"{package}=={installed(package).partition('+')[0]}" for package in needed],
+    }
 
 
 def _make_version(store: Store, name: str, source: str, run_id: str, tags: dict[str, str]) -> Any:

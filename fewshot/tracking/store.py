@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from filelock import FileLock
 
@@ -56,12 +58,23 @@ class Store:
         # Else it writes each error with its traceback to the terminal, besides raising it.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         with self.module_functions(), self.lock("mlflow", _WAIT_S):
-            if (file := sqlite_file(self.uri)) is not None and file.parent == self._folder and file.is_file():
-                follow(file, self._folder)
+            self._follow()
             client = Client(mlflow.MlflowClient(self.uri, self.uri), self.uri)
             client.search_experiments(max_results=1)
             client.search_registered_models(max_results=1)
         return client
+
+    def _follow(self) -> None:
+        """Let a database of ours name its files where they are now; RegistryError if it was emptied."""
+        file = sqlite_file(self.uri)
+        if file is None or file.parent != self._folder or not file.is_file():
+            return
+        if file.stat().st_size == 0 and any(self._folder.glob("artifacts/*")):
+            raise RegistryError(
+                f"{file} is empty, but there are files of its models beside it; restore a copy of it, or delete it: "
+                "the next run makes a new one, with the runs whose results are still there"
+            )
+        follow(file, self._folder)
 
     def connect(self) -> None:
         """Reach MLflow now, which makes or upgrades the database, rather than at the first call that needs it."""
@@ -104,6 +117,23 @@ class Store:
         except RegistryError:
             return None
         return sorted(alias for alias, number in found.items() if str(number) == version)
+
+    def files_of(self, model: str, version: str) -> Path | None:
+        """The folder of a version's files on this machine, whether it is there or not; None where MLflow keeps them."""
+        with self.lock("mlflow", _WAIT_S):
+            self._follow()
+        held = "SELECT storage_location FROM model_versions WHERE name = ? AND version = ?"
+        place = urlsplit(next((str(place) for (place,) in query(self.uri, held, model, version) or []), ""))
+        return Path(url2pathname(place.path)) if place.scheme == "file" else None
+
+    def version_tag(self, model: str, version: str, name: str) -> str | None:
+        """A tag of a version; None if it has none."""
+        tagged = "SELECT value FROM model_version_tags WHERE name = ? AND version = ? AND key = ?"
+        rows = query(self.uri, tagged, model, version, name)
+        if rows is not None:
+            return next((value for (value,) in rows), None)
+        found = self.client.get_model_version(model, version).tags.get(name)
+        return None if found is None else str(found)
 
     def may_have_running_runs(self) -> bool:
         """False only if it is certain that no run has the status RUNNING."""

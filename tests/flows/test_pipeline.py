@@ -155,6 +155,17 @@ def test_deleted_weights_are_trained_again_to_the_same_numbers(lived: Lived) -> 
     assert ran(run()) == []
 
 
+def test_a_version_whose_files_were_deleted_is_given_them_again(lived: Lived) -> None:
+    from fewshot.tracking.artifact import model_folder
+
+    shutil.rmtree(lived.home.mlflow / "artifacts")
+    again = run()
+    assert ran(again) == ["register"]
+    assert (again["version"], again["aliases"]) == ("1", ["champion"])
+    assert (model_folder(Store.open(lived.home), "models:/glyphs-protonet@champion") / "model.json").is_file()
+    assert ran(run()) == []
+
+
 def test_a_stored_record_that_was_changed_is_not_believed(lived: Lived, capsys: pytest.CaptureFixture[str]) -> None:
     [file] = [one for one in lived.home.results.glob("evaluate-*") if lived.first["run_id"] in one.read_text()]
     accuracy = str(lived.first["results"]["glyphs/5w1s"]["accuracy"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from fewshot.project.tool_environment import environment
 from fewshot.settings.presets import load_settings
 from fewshot.settings.schema import Settings
 from fewshot.system.process_id import this_process
-from fewshot.tracking.artifact import ARTIFACT, is_as_registered, model_folder
+from fewshot.tracking.artifact import ARTIFACT, is_as_registered, is_whole, model_folder
 from fewshot.tracking.client import Client
 from fewshot.tracking.registration import register
 from fewshot.tracking.runs import OWNER, Run, mark_crashed_runs
@@ -133,6 +134,53 @@ def test_a_version_whose_files_were_changed_is_not_used(home: Home, store: Store
     code.write_text(f"{text}\n")
     assert model_folder(store, "models:/changed/1") == folder
     assert is_as_registered(find_version(store, "changed/1"), files) is None
+
+
+@pytest.mark.parametrize("harm", ["gone", "changed", "one file gone"])
+def test_a_version_whose_files_are_gone_or_changed_is_given_them_again(home: Home, store: Store, harm: str) -> None:
+    name = f"harm-{harm}".replace(" ", "-")
+    settings = load_settings(overrides=["backbone.channels=4", f"register.model={name}"])
+    made = model_in(home, name, 5, settings), evaluation_in(store, settings)
+    register(store, settings, *made[0], made[1], ORIGIN)
+    folder = model_folder(store, f"models:/{name}/1")
+    assert is_whole(store, name, "1")
+    if harm == "gone":
+        shutil.rmtree(folder.parents[1])
+    elif harm == "changed":
+        (folder / "weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes()[:-1])
+    else:
+        (folder.parents[1] / "code" / "fewshot" / "model.py").unlink()
+    assert not is_whole(store, name, "1")
+    assert register(store, settings, *made[0], made[1], ORIGIN)["version"] == "1"
+    assert is_whole(store, name, "1")
+    assert model_folder(store, f"models:/{name}@champion") == folder
+    assert FewShotClassifier.load(folder, "cpu") is not None
+
+
+def test_the_files_of_a_version_are_looked_for_where_the_state_folder_is_now(
+    home: Home, store: Store, tmp_path: Path
+) -> None:
+    settings = load_settings(overrides=["backbone.channels=4", "register.model=copied"])
+    register(store, settings, *model_in(home, "copied", 6, settings), evaluation_in(store, settings), ORIGIN)
+    copy = Home(tmp_path, tmp_path / "state")
+    shutil.copytree(home.mlflow, copy.mlflow)
+    there = Store(f"sqlite:///{copy.mlflow / 'mlflow.db'}", copy.mlflow, copy.locks)
+    files = there.files_of("copied", "1")
+    assert files is not None
+    assert files.is_relative_to(copy.mlflow)
+    assert is_whole(there, "copied", "1")
+    shutil.rmtree(files)
+    assert not is_whole(there, "copied", "1")
+    assert is_whole(store, "copied", "1"), "of the copy nothing leads to the original"
+
+
+def test_an_emptied_database_beside_models_is_said(tmp_path: Path) -> None:
+    home = Home(tmp_path, tmp_path / "state")
+    (home.mlflow / "artifacts" / "models").mkdir(parents=True)
+    (home.mlflow / "mlflow.db").touch()
+    store = Store(f"sqlite:///{home.mlflow / 'mlflow.db'}", home.mlflow, home.locks)
+    with pytest.raises(RegistryError, match=r"mlflow\.db is empty, but .* restore a copy of it, or delete it"):
+        store.connect()
 
 
 def test_a_registered_model_loads_elsewhere_without_pickle_and_predicts(

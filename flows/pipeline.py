@@ -183,6 +183,7 @@ class _Steps:
                 state = step.with_options(refresh_cache=True)(plan, **arguments, return_state=True)
                 cached = False
             record: Record = state.result()
+            plans.mark_used(self._home, plan)
             plans.remember(self._home, self._preset, plan, record)
         if not cached and record.get("remark"):
             self._remarks.append(record["remark"])

@@ -1,6 +1,8 @@
 """When a step need not run: the ingredients of its key, and whether what a stored record points to still exists."""
 
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,12 @@ def _is_as_written(record: Record) -> bool:
 def is_stored(home: Home, plan: Plan) -> bool:
     """Whether Prefect keeps a result under the plan's key."""
     return (home.results / plan.key).is_file()
+
+
+def mark_used(home: Home, plan: Plan) -> None:
+    """Let the stored result tell when a run last found or made it; `fewshot clean` goes by that."""
+    with suppress(FileNotFoundError):
+        os.utime(home.results / plan.key)
 
 
 def remember(home: Home, preset: str, plan: Plan, record: Record) -> None:

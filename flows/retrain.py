@@ -47,6 +47,15 @@ def report(model: str, version: str, episodes: int) -> str:
     return str(report_card(Store.open(home), home.data, reports, f"{model}/{version}", None, episodes))
 
 
+@task(name="clean")
+def clean(keep_days: int) -> str:
+    """Remove what nothing has needed for so many days; returns what was removed, in words."""
+    from flows.cleaning.clean import clean as remove
+    from flows.cleaning.clean import in_words
+
+    return in_words(remove(find_home(), keep_days))
+
+
 @flow(name="retrain", flow_run_name="{preset}", **NOTED)
 def retrain(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -> dict[str, Any]:
     """Bring a preset's model up to date, and promote it if it beats the champion.
@@ -61,6 +70,8 @@ def retrain(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) ->
         # Of two for one model the second has nothing to do: the first one is doing it.
         with FileLock(home.file_lock(f"retrain-{settings.model_name}"), timeout=0):
             outcome = said | _retrained(home, settings, preset, overrides or [])
+            if settings.clean.keep_days:
+                outcome = outcome | {"cleaned": _cleaned(settings.clean.keep_days)}
     except Timeout:
         outcome = said | {
             "outcome": "already running",
@@ -95,3 +106,11 @@ def _retrained(home: Home, settings: Settings, preset: str, overrides: list[str]
         steps.remark(remarks[-1])
         card = ""
     return judged | {"results": summary["results"], "report": card, "remarks": remarks}
+
+
+def _cleaned(keep_days: int) -> str:
+    """What was removed, in words. The retraining is done: what can't be removed makes no failure of it."""
+    done = clean(keep_days, return_state=True).result(raise_on_failure=False)
+    said = done if isinstance(done, str) else f"nothing could be removed ({type(done).__name__}: {done})"
+    steps.remark(said)
+    return said

@@ -23,7 +23,7 @@ from fewshot.system.files import read_json, sha256_file, write_bytes
 from fewshot.tracking.artifact import is_as_registered, model_in
 from fewshot.tracking.runs import Run
 from fewshot.tracking.store import Store
-from fewshot.tracking.versions import SETTINGS, Version, find_version
+from fewshot.tracking.versions import CLEANED, SETTINGS, Version, find_version, removed
 from fewshot.training.identity import TRAINING_KEYS
 from fewshot.training.result import read_history
 from flows import steps
@@ -66,15 +66,20 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
         raise PipelineError(
             f"{version.model}/{version.number} has no {SETTINGS} tag: it was registered by an older fewshot"
         )
-    files = store.download(version.uri)
-    yield _artifact(version, files)
-    folder = model_in(files, version.uri)
-    weights = _weights(folder, tags)
-    yield weights
-    yield _settings(folder, version)
+    settings, folder = version.settings(), None
+    if CLEANED not in tags:
+        files = store.download(version.uri)
+        yield _artifact(version, files)
+        folder = model_in(files, version.uri)
+        weights = _weights(folder, tags)
+        yield weights
+        yield _settings(folder, version)
+    elif evaluate_only:
+        raise PipelineError(f"{removed(version)}; without --evaluate-only it is made from its record")
+    else:
+        yield Finding("files", True, f"removed {tags[CLEANED][:10]} by fewshot clean; the record is compared with")
     yield _environment(home, tags)
-    settings = version.settings()
-    if evaluate_only:
+    if evaluate_only and folder is not None:
         dataset, data = _data(home, settings, tags)
         yield data
         if weights.ok and dataset is not None:
@@ -145,7 +150,7 @@ def _fetch_data(tree: Home, dataset: str, md5: dict[str, str]) -> None:
         run_in(tree.project, "-m", "flows.cli", "data", "prepare", dataset)
 
 
-def _weights_again(store: Store, version: Version, rebuilt: Path, folder: Path) -> Finding:
+def _weights_again(store: Store, version: Version, rebuilt: Path, folder: Path | None) -> Finding:
     found = read_json(rebuilt / "result.json", "verify again")["weights_sha256"]
     if found == version.tags["fewshot.weights_sha256"]:
         return Finding("rebuilt", True, f"bit-identical: sha256 {found[:16]}...")
@@ -155,6 +160,8 @@ def _weights_again(store: Store, version: Version, rebuilt: Path, folder: Path) 
         f"step {a['step']}: loss {a['loss']:.6g} then, {b['loss']:.6g} now" for a, b in pairs if a["loss"] != b["loss"]
     )
     parted = next(steps, "no logged step; the weights differ all the same")
+    if folder is None:
+        return Finding("rebuilt", False, f"not identical; parted at {parted}")
     old, new = (load_file(place / "weights.safetensors") for place in (folder, rebuilt / "model"))
     gaps = [abs(old[name] - new[name]).max() for name in old if name in new and old[name].shape == new[name].shape]
     most = max(map(float, gaps), default=float("nan"))

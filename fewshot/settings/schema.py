@@ -89,6 +89,12 @@ class GateSettings(Immutable):
     max_latency_ms: float | None = Field(None, gt=0, description="least time to learn a task and answer, at most")
 
 
+class CleanSettings(Immutable):
+    """What a retraining removes in the end; see `fewshot clean`."""
+
+    keep_days: int = Field(0, ge=0, description="days that what nothing needs is kept; 0: for ever")
+
+
 class NotifySettings(Immutable):
     """Who is told how a retraining ended."""
 
@@ -127,6 +133,7 @@ class Settings(Immutable):
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings()
     register_: RegisterSettings = Field(RegisterSettings(), alias="register")
+    clean: CleanSettings = CleanSettings()
     notify: NotifySettings = Field(default_factory=NotifySettings)
 
     @property

@@ -24,11 +24,13 @@ from fewshot.tracking.store import Store
 from fewshot.tracking.versions import (
     CHALLENGER,
     CHAMPION,
+    CLEANED,
     PREVIOUS,
     RESTORED,
     ROLLED_BACK,
     Version,
     list_versions,
+    removed,
 )
 
 CHAMPIONS = "fewshot.champions"
@@ -113,6 +115,8 @@ class Aliases:
             raise RegistryError(
                 f"version {version} of {self._model} {what}; fewshot history {self._model} shows which are"
             )
+        if CLEANED in there[version].tags:
+            raise RegistryError(f"{removed(there[version])}; choose another version")
         if there[version].is_rolled_back:
             self._store.tag_version(self._model, version, {RESTORED: _now()})
         for left in champions[champions.index(version) + 1 :] if version in champions else ():
@@ -124,15 +128,12 @@ class Aliases:
     def _settle(self) -> None:
         """Read how things stand, and move what an interrupted change, or a deleted version, left in the wrong place."""
         store, model = self._store, self._model
-        versions = {found.number: found for found in list_versions(store, model)}
-        held = {alias: found.number for found in versions.values() for alias in found.aliases}
-        champion = held.get(CHAMPION, "")
+        versions = list_versions(store, model)
         if not versions:
             return
-        stored = store.model_tags(model).get(CHAMPIONS, "")
-        remembered = _remembered(stored, versions, held)
-        rolled_back = {number for number, found in versions.items() if found.is_rolled_back}
-        self.standing = settled(remembered, champion, versions.keys(), rolled_back)
+        held, stored = _held(versions), store.model_tags(model).get(CHAMPIONS, "")
+        champion = held.get(CHAMPION, "")
+        self.standing = _standing(versions, stored)
         if self.standing.champion != champion:
             store.set_alias(model, CHAMPION, self.standing.champion)
         if self.standing.previous and held.get(PREVIOUS) != self.standing.previous:
@@ -150,6 +151,23 @@ def aliases_of(store: Store, model: str) -> Iterator[Aliases]:
     """The aliases of a model; no other process moves them during the block."""
     with store.lock(f"aliases-{model}"):
         yield Aliases(store, model)
+
+
+def standing_of(store: Store, model: str) -> Standing:
+    """The champions of a model as they stand; nothing is moved."""
+    versions = list_versions(store, model)
+    return _standing(versions, store.model_tags(model).get(CHAMPIONS, "")) if versions else Standing(())
+
+
+def _standing(found: list[Version], stored: str) -> Standing:
+    versions, held = {version.number: version for version in found}, _held(found)
+    rolled_back = {number for number, version in versions.items() if version.is_rolled_back}
+    remembered = _remembered(stored, versions, held)
+    return settled(remembered, held.get(CHAMPION, ""), versions.keys(), rolled_back)
+
+
+def _held(versions: list[Version]) -> dict[str, str]:
+    return {alias: version.number for version in versions for alias in version.aliases}
 
 
 def _remembered(stored: str, versions: dict[str, Version], held: dict[str, str]) -> list[str]:

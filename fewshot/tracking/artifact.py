@@ -9,7 +9,7 @@ from pathlib import Path
 from fewshot.errors import DamagedFileError, RegistryError
 from fewshot.system.files import sha256_file, sha256_json
 from fewshot.tracking.store import Store
-from fewshot.tracking.versions import Version, find_version
+from fewshot.tracking.versions import CLEANED, Version, find_version, removed
 
 ARTIFACT = "fewshot.artifact_sha256"
 """Tag of a version: digest of all its files by name. Versions of an earlier release have none."""
@@ -53,6 +53,8 @@ def model_folder(store: Store, model: str) -> Path:
             raise RegistryError(f"{folder} holds no model.json; give a model folder or models:/NAME@champion")
         return folder
     version = find_version(store, model)
+    if CLEANED in version.tags:
+        raise RegistryError(f"{removed(version)} (fewshot lineage {version.model}/{version.number} tells which)")
     files = store.download(version.uri)
     if is_as_registered(version, files) is False:
         raise DamagedFileError(

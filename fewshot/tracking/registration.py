@@ -19,7 +19,7 @@ from fewshot.tracking.aliases import aliases_of
 from fewshot.tracking.artifact import ARTIFACT, artifact_digest, is_whole
 from fewshot.tracking.client import error_code
 from fewshot.tracking.store import Store
-from fewshot.tracking.versions import IDENTITY, SETTINGS
+from fewshot.tracking.versions import CLEANED, IDENTITY, SETTINGS
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NEEDED = ("jaxtyping", "mlflow", "numpy", "pydantic", "safetensors", "torch")
@@ -88,6 +88,8 @@ def _restore(store: Store, version: Any, folder: Path) -> None:
         mlflow.pyfunc.save_model(path=str(files), **_contents(folder))
         store.client.log_model_artifacts(version.source.removeprefix("models:/"), str(files))
         store.tag_version(name, number, {ARTIFACT: artifact_digest(files)})
+        if CLEANED in version.tags:
+            store.untag_version(name, number, CLEANED)
 
 
 @contextmanager

@@ -123,8 +123,18 @@ class Store:
         with self.lock("mlflow", _WAIT_S):
             self._follow()
         held = "SELECT storage_location FROM model_versions WHERE name = ? AND version = ?"
-        place = urlsplit(next((str(place) for (place,) in query(self.uri, held, model, version) or []), ""))
-        return Path(url2pathname(place.path)) if place.scheme == "file" else None
+        return self.local_path(next((str(place) for (place,) in query(self.uri, held, model, version) or []), ""))
+
+    def files_of_run(self, run_id: str) -> Path | None:
+        """The folder of a run's files on this machine; None where MLflow keeps them, or there is no such run."""
+        rows = query(self.uri, "SELECT artifact_uri FROM runs WHERE run_uuid = ?", run_id)
+        return self.local_path(next((str(place) for (place,) in rows or []), ""))
+
+    def local_path(self, address: str) -> Path | None:
+        """The path of an address "file:///..." below our folder; None for any other."""
+        place = urlsplit(address)
+        path = Path(url2pathname(place.path))
+        return path if place.scheme == "file" and path.is_relative_to(self._folder) else None
 
     def version_tag(self, model: str, version: str, name: str) -> str | None:
         """A tag of a version; None if it has none."""

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from fewshot.errors import RegistryError
@@ -20,8 +21,13 @@ ROLLED_BACK = "fewshot.rolled_back"
 """Tag of a version: when it was rolled back."""
 RESTORED = "fewshot.restored"
 """Tag of a version: when it was made the champion again by hand, after it was rolled back."""
+CLEANED = "fewshot.cleaned"
+"""Tag of a version: when its files were removed, because nothing led to it; see `fewshot.tracking.unused`."""
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 """Aliases of versions; see `fewshot.tracking.aliases`."""
+
+
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Version:
     tags: dict[str, str]
     """As they are stored; `settings` and `promotion_record` read those that may be of an earlier format."""
     aliases: tuple[str, ...]
+    created: datetime = _LONG_AGO
 
     @property
     def uri(self) -> str:
@@ -86,6 +93,7 @@ class Version:
             ("version", f"{self.model}/{self.number}{named}"),
             ("MLflow run", self.run_id),
             ("flow run", tags.get("flow_run", "unknown")),
+            *([("files", f"removed {self.tags[CLEANED]}, as nothing led to them")] if CLEANED in self.tags else []),
             ("weights", f"sha256 {tags.get('weights_sha256', 'unknown')}"),
             ("settings", canonical_json(self.settings()) if SETTINGS in self.tags else "unknown"),
             ("data", tags.get("data_digest", "unknown")),
@@ -95,6 +103,14 @@ class Version:
             ("lock", tags.get("lock_key", "unknown")),
             ("machine", tags.get("machine", "unknown")),
         ]
+
+
+def removed(version: Version) -> str:
+    """The sentence on a version whose files were removed."""
+    return (
+        f"the files of {version.uri} were removed {version.tags[CLEANED][:10]} by fewshot clean, as nothing led to "
+        "them; a run of its settings, data and code makes them again"
+    )
 
 
 def find_version(store: Store, reference: str) -> Version:
@@ -134,4 +150,5 @@ def _read(found: Any, aliases: dict[str, Any]) -> Version:
     number = str(found.version)
     of_version = tuple(sorted(alias for alias, of in aliases.items() if str(of) == number))
     # A version that somebody made by hand belongs to no run.
-    return Version(found.name, number, found.run_id or "", dict(found.tags), of_version)
+    created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
+    return Version(found.name, number, found.run_id or "", dict(found.tags), of_version, created)

@@ -11,11 +11,11 @@ from typer.models import CommandInfo
 
 from fewshot.cli import app as library
 from fewshot.system.text import shown, take_any_text
-from flows.cli import data, failures, running, servers, versions
+from flows.cli import cleaning, data, failures, running, servers, versions
 
 ORDER = (
     "run", "retrain", "up", "rollback", "history", "lineage", "report", "verify", "why", "ui",
-    "train", "evaluate", "classify", "leaderboard", "presets", "doctor", "env",
+    "train", "evaluate", "classify", "leaderboard", "presets", "clean", "doctor", "env",
 )  # fmt: skip
 """The commands as `fewshot --help` lists them: first those that most people want."""
 
@@ -29,6 +29,7 @@ def build_app() -> typer.Typer:
     running.add_to(app)
     servers.add_to(app)
     versions.add_to(app)
+    cleaning.add_to(app)
     data.add_to(_group(app, "data"))
     app.registered_commands.sort(key=_place)
     return app

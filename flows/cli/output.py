@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.status import Status
 
-from fewshot.cli.console import command_name, make_console, styled
+from fewshot.cli.console import command_name, make_console, make_table, styled
 from fewshot.project.paths import Home
 from fewshot.project.server_key import server_key
 from flows.servers.both import mlflow_address
@@ -17,6 +17,7 @@ from flows.steps import LABEL, Remark, ReportHandler, StepDone, Waiting
 from flows.summary import in_words, percent
 
 if TYPE_CHECKING:
+    from flows.cleaning.clean import Cleaned
     from flows.servers.schedule import Schedule
     from flows.why import Verdict
 
@@ -108,6 +109,19 @@ def outcome(found: dict[str, Any]) -> None:
     console.print("\n ", styled(found["outcome"], "bold") + f": model {found['model']}{version}")
     console.print(f"  {found['reason']}")
     console.print(f"\n  next: {command_name()} history {found['model']}")
+
+
+def cleaned(found: "list[Cleaned]", dry_run: bool) -> None:
+    """Print what is there by kind, and what was removed or would be."""
+    gone = "would be removed" if dry_run else "removed"
+    table, console = make_table("", "MB there", f"MB {gone}", "things"), make_console()
+    for one in found:
+        table.add_row(one.kind, f"{one.there / 1e6:.1f}", f"{one.removed / 1e6:.1f}", str(one.number or ""))
+    there, removed = (sum(getattr(one, name) for one in found) for name in ("there", "removed"))
+    table.add_row("together", f"{there / 1e6:.1f}", f"{removed / 1e6:.1f}", "")
+    console.print(table)
+    if dry_run:
+        console.print("nothing was removed; Prefect's history has no size before it is. Next: fewshot clean")
 
 
 def schedule(chosen: "Schedule") -> None:

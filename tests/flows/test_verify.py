@@ -1,5 +1,6 @@
 """A version made again from its record alone, in a project under git: the same, and in each way not the same."""
 
+import shutil
 import subprocess
 
 import pytest
@@ -8,6 +9,8 @@ from project_copy import command, run_tiny
 from fewshot.project.paths import Home
 from fewshot.tracking.artifact import model_folder
 from fewshot.tracking.store import Store
+from fewshot.tracking.unused import Unused, remove_files
+from fewshot.tracking.versions import find_version
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -95,3 +98,24 @@ def test_a_version_is_rebuilt_to_the_bit_and_whatever_is_not_the_same_is_named(r
     status, text = say(home, "verify", "nobody")
     assert status == 1
     assert "Traceback" not in text
+
+
+@pytest.mark.nightly
+def test_a_version_whose_files_were_removed_is_rebuilt_to_the_bit_from_its_record(repository: Home) -> None:
+    for seed in range(2):
+        train(repository, f"seed={seed}")
+    store = Store.open(repository)
+    version = find_version(store, "glyphs-protonet/1")
+    files = store.files_of("glyphs-protonet", "1")
+    assert files is not None
+    remove_files(store, Unused(version, (files,)))
+    shutil.rmtree(repository.trainings)
+    status, text = say(repository, "verify", "glyphs-protonet/1")
+    assert status == 0, text
+    assert "by fewshot clean; the record is compared with" in text
+    assert "rebuilt        bit-identical" in text
+    assert "numbers        glyphs/5w1s" in text
+    status, text = say(repository, "verify", "glyphs-protonet/1", "--evaluate-only")
+    assert (status, text.count("\n")) == (1, 1)
+    assert "were removed" in text
+    assert "without --evaluate-only it is made from its record" in text

@@ -80,7 +80,7 @@ class MemoryStore(Store):
         self.tags: dict[str, str] = {}
         self.client = SimpleNamespace(  # type: ignore[assignment,misc]
             search_model_versions=lambda _: [
-                SimpleNamespace(name=MODEL, version=number, run_id="", tags=tags)
+                SimpleNamespace(name=MODEL, version=number, run_id="", tags=tags, creation_timestamp=0)
                 for number, tags in self.versions.items()
             ],
             get_registered_model=lambda _: SimpleNamespace(aliases=self.named),

@@ -1,0 +1,90 @@
+"""`fewshot clean`: what is there, by kind, and what of it nothing needs any more.
+
+Nothing younger than a day is removed, so that work under way loses nothing, but for the checkpoints of trainings that
+are finished. What stays: all versions, runs and numbers in MLflow's database; the files of each version that bears an
+alias, can be gone back to or was not judged, with the data that it was trained on; what the last run of a preset, or
+any run of late, found or made.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock
+
+from fewshot.project.paths import Home
+from fewshot.tracking.store import Store
+from fewshot.tracking.unused import abandoned_models, aliases_stand, remove_files, remove_model, unused_versions
+from fewshot.tracking.versions import CLEANED, list_versions
+from flows.cleaning import prefect_history, state_folder
+from flows.dvc.cache import unneeded_objects
+
+HISTORY = "Prefect's history"
+KEEP_DAYS = 30
+"""Days that unneeded things are kept, if nobody says otherwise."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One thing that can go."""
+
+    kind: str
+    paths: tuple[Path, ...]
+    remove: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """One kind of place: bytes that were there, things and bytes that were removed, or would be."""
+
+    kind: str
+    there: int
+    number: int
+    removed: int
+
+
+def clean(home: Home, keep_days: int, dry_run: bool = False) -> list[Cleaned]:
+    """Remove what was not needed for `keep_days`; with `dry_run`, only say what that would be.
+
+    Raises RegistryError if the registry can't be asked what is needed: then nothing is removed.
+    """
+    before = datetime.now(UTC) - timedelta(days=max(1, keep_days))
+    with FileLock(home.file_lock("clean")):
+        there = state_folder.sizes(home)
+        number, removed = dict.fromkeys(there, 0), dict.fromkeys(there, 0)
+        store = Store.open(home)
+        with aliases_stand(store):
+            for found in _removals(home, store, before):
+                number[found.kind] += 1
+                removed[found.kind] += sum(map(state_folder.size, found.paths))
+                if not dry_run:
+                    found.remove()
+        number[HISTORY] = prefect_history.remove(home, before, dry_run)
+        removed[HISTORY] = max(0, there[HISTORY] - state_folder.sizes(home)[HISTORY])
+    return [Cleaned(kind, there[kind], number[kind], removed[kind]) for kind in there]
+
+
+def _removals(home: Home, store: Store, before: datetime) -> Iterator[Removal]:
+    unused = unused_versions(store, before)
+    going = {one.version.uri for one in unused}
+    left = [one for one in list_versions(store) if one.uri not in going and CLEANED not in one.tags]
+    for one in unused:
+        yield Removal("files of versions", one.files, partial(remove_files, store, one))
+        card = home.state / "reports" / f"{one.version.model}-{one.version.number}.html"
+        if card.is_file():
+            yield Removal("reports", (card,), card.unlink)
+    for run, folder in abandoned_models(store, before):
+        yield Removal("files of versions", (folder,), partial(remove_model, store, run, folder))
+    weights = {one.tags.get("fewshot.weights_sha256", "") for one in left}
+    for kind, path in state_folder.unneeded(home, before, weights):
+        yield Removal(kind, (path,), partial(state_folder.delete, path))
+    for path in unneeded_objects(home, [one.data_md5() for one in left], before):
+        yield Removal("DVC's cache", (path,), path.unlink)
+
+
+def in_words(found: Sequence[Cleaned]) -> str:
+    """One line: what was removed, and what is there now."""
+    removed, there = sum(one.removed for one in found), sum(one.there for one in found)
+    return f"cleaned: {removed / 1e6:.1f} MB removed, {(there - removed) / 1e6:.1f} MB are left"

@@ -1,0 +1,134 @@
+"""The state folder by kind: the bytes of each, and the files in it that nothing needs any more."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Set
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fewshot.errors import DamagedFileError
+from fewshot.project.paths import Home
+from fewshot.system.files import read_json, sha256_file
+
+_STEP = re.compile(r"(?:prepare-data|meta-train|evaluate|register)-[0-9a-f]{32}")
+"""The key of a step, by which its record, its folder and its lock are called."""
+_PART = re.compile(r"\..+\.\d+\.part")
+"""A file that `fewshot.system.files.write_atomically` did not finish."""
+
+
+def sizes(home: Home) -> dict[str, int]:
+    """Bytes of each kind."""
+    reported = {
+        "trainings": home.trainings,
+        "evaluations": home.evaluations,
+        "records and locks": home.results,
+        "reports": home.state / "reports",
+        "files of versions": home.mlflow / "artifacts",
+        "MLflow's database": home.mlflow / "mlflow.db",
+        "Prefect's history": home.prefect / "prefect.db",
+        "DVC's cache": home.project / ".dvc" / "cache",
+    }
+    found = {kind: size(path) for kind, path in reported.items()}
+    inside = sum(size(path) for path in reported.values() if path.is_relative_to(home.state))
+    return found | {"all else": size(home.state) - inside}
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; a link counts as nothing."""
+    if path.is_dir() and not path.is_symlink():
+        return sum(size(Path(entry.path)) for entry in os.scandir(path))
+    return path.stat().st_size if path.is_file() and not path.is_symlink() else 0
+
+
+def unneeded(home: Home, before: datetime, weights: Set[str]) -> Iterator[tuple[str, Path]]:
+    """Kind and path of what can go. `weights` are the digests of those whose versions keep their files."""
+    old = before.timestamp()
+    keys = _keys_in_use(home, old)
+    for folder in _entries(home.trainings):
+        yield from (("trainings", path) for path in _of_training(folder, folder.name in keys, old, weights))
+    for folder in _entries(home.evaluations):
+        if folder.name not in keys and _touched(folder) < old:
+            yield "evaluations", folder
+    for file in _entries(home.results):
+        if _STEP.fullmatch(file.name) and file.name not in keys:
+            yield "records and locks", file
+    for file in (*_entries(home.locks), *_entries(home.alive)):
+        is_of_a_step = _STEP.fullmatch(file.stem) or file.parent == home.alive
+        is_old = _touched(file) < old and file.stem not in keys
+        if file.suffix == ".lock" and is_of_a_step and is_old and _is_free(file):
+            yield "records and locks", file
+    yield from (("all else", path) for path in _left_behind(home, old))
+
+
+def delete(path: Path) -> None:
+    """Delete a file or folder; a lock that somebody has come to hold, and what is gone already, are passed over."""
+    if path.suffix == ".lock":
+        _is_free(path, then=lambda: path.unlink(missing_ok=True))
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _of_training(folder: Path, is_of_last_run: bool, old: float, weights: Set[str]) -> Iterator[Path]:
+    """A whole training, or the checkpoints of a finished one, which nothing goes on from."""
+    result = _result(folder)
+    is_needed = is_of_last_run or result.get("weights_sha256", "none") in weights
+    if not is_needed and _touched(folder) < old:
+        yield folder
+    elif result and sha256_file(folder / "model" / "weights.safetensors") == result["weights_sha256"]:
+        yield from folder.glob("checkpoint-*.safetensors")
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    """The result of a finished training that is whole; else empty."""
+    try:
+        found = read_json(folder / "result.json", "train again")
+    except DamagedFileError:
+        return {}
+    return found if (folder / "model" / "weights.safetensors").is_file() else {}
+
+
+def _left_behind(home: Home, old: float) -> Iterator[Path]:
+    """Half-written files, work trees of a `verify` that was killed, databases that were set aside."""
+    yield from (path for path in _entries(home.state / "verify") if _touched(path) < old)
+    yield from (path for path in _entries(home.prefect) if ".db.damaged-" in path.name and _touched(path) < old)
+    for path in home.state.rglob(".*.part"):
+        if _PART.fullmatch(path.name) and _touched(path) < old:
+            yield path
+
+
+def _keys_in_use(home: Home, old: float) -> set[str]:
+    """The keys of the steps that the last run of each preset, or any run of late, found or made."""
+    keys = {file.name for file in _entries(home.results) if _touched(file) >= old}
+    for file in (home.state / "last").glob("*.json"):
+        keys |= set(_STEP.findall(file.read_text(encoding="utf-8", errors="replace")))
+    return keys
+
+
+def _is_free(lock: Path, then: Callable[[], None] = lambda: None) -> bool:
+    """True if nobody holds a lock; `then` is done while it is held here."""
+    seen = lock.lstat()
+    try:
+        with FileLock(lock, timeout=0):
+            then()
+    except Timeout:
+        return False
+    with suppress(FileNotFoundError):
+        os.utime(lock, ns=(seen.st_atime_ns, seen.st_mtime_ns))  # taking it makes it young
+    return True
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _touched(path: Path) -> float:
+    """When a file, or the youngest below a folder, was last written."""
+    inside = [file.lstat().st_mtime for file in path.rglob("*")] if path.is_dir() else []
+    return max([path.lstat().st_mtime, *inside])

@@ -1,0 +1,29 @@
+"""The command that removes what nothing needs any more: `fewshot clean`."""
+
+from typing import Annotated
+
+import typer
+
+from fewshot.cli.commands import in_project
+from fewshot.project.paths import Home
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command(epilog="Examples: fewshot clean --dry-run | fewshot clean --keep-days 90")(in_project(clean))
+
+
+def clean(
+    home: Home,
+    keep_days: Annotated[int, typer.Option(min=1, help="Days that what nothing needs is kept all the same.")] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing: say what would be.")] = False,
+) -> None:
+    """Remove what no alias, rollback or unfinished work needs; say what is there, by kind.
+
+    Versions stay, with their records; those that the gate kept back lose their files. Every night: --set
+    clean.keep_days=30 of fewshot retrain and fewshot up.
+    """
+    from flows.cleaning.clean import clean as remove
+    from flows.cli import output
+
+    output.cleaned(remove(home, keep_days, dry_run), dry_run)

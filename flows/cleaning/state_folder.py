@@ -24,18 +24,22 @@ _PART = re.compile(r"\..+\.\d+\.part")
 def sizes(home: Home) -> dict[str, int]:
     """Bytes of each kind."""
     reported = {
-        "trainings": home.trainings,
-        "evaluations": home.evaluations,
-        "records and locks": home.results,
-        "reports": home.state / "reports",
-        "files of versions": home.mlflow / "artifacts",
-        "MLflow's database": home.mlflow / "mlflow.db",
-        "Prefect's history": home.prefect / "prefect.db",
-        "DVC's cache": home.project / ".dvc" / "cache",
+        "trainings": [home.trainings],
+        "evaluations": [home.evaluations],
+        "records and locks": [home.results],
+        "reports": [home.state / "reports"],
+        "files of versions": [home.mlflow / "artifacts"],
+        "MLflow's database": _database(home.mlflow / "mlflow.db"),
+        "Prefect's history": _database(home.prefect / "prefect.db"),
     }
-    found = {kind: size(path) for kind, path in reported.items()}
-    inside = sum(size(path) for path in reported.values() if path.is_relative_to(home.state))
-    return found | {"all else": size(home.state) - inside}
+    found = {kind: sum(map(size, paths)) for kind, paths in reported.items()}
+    rest = max(0, size(home.state) - sum(found.values()))
+    return found | {"DVC's cache": size(home.project / ".dvc" / "cache"), "all else": rest}
+
+
+def _database(file: Path) -> list[Path]:
+    """A database and what SQLite keeps beside it while it is open."""
+    return [file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")]
 
 
 def size(path: Path) -> int:

@@ -43,6 +43,7 @@ def names(folder: Path) -> list[str]:
 def test_what_programs_put_among_the_files_is_skipped_by_all_commands(folder: Path) -> None:
     for place in (
         ".ipynb_checkpoints/1.png", "__MACOSX/cat/1.png", "cat/._1.png", "cat/@eaDir/1.png", "$RECYCLE.BIN/1.png",
+        "@Recycle/cat/1.png", "cat/Temporary Items/1.png",
         "#recycle/x/1.png", "System Volume Information/1.png", ".DS_Store/1.png", "lost+found/1.png",
     ):  # fmt: skip
         draw(folder / place)

@@ -14,6 +14,7 @@ from fewshot.data.sources import find_source
 from fewshot.data.sources.folder import FolderOptions
 from fewshot.data.stages.collect import collect
 from fewshot.data.stages.download import download
+from fewshot.data.stages.listing import list_images
 from fewshot.data.stages.pack import pack
 from fewshot.data.stages.split import split
 from fewshot.errors import FewshotError, UsageError, unknown
@@ -44,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(stage: str, dataset: str, data_dir: Path, params: Path) -> None:
-    if stage == "collect":
+    if stage == "list":
+        list_images(FolderOptions.parse(_section(params, dataset)), data_dir)
+    elif stage == "collect":
         collect(FolderOptions.parse(_section(params, dataset)), data_dir)
     elif stage == "split":
         check_scheme(dataset)
@@ -57,7 +60,7 @@ def _run(stage: str, dataset: str, data_dir: Path, params: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fewshot.data", description=__doc__)
-    parser.add_argument("stage", choices=("download", "collect", "pack", "split"))
+    parser.add_argument("stage", choices=("download", "list", "collect", "pack", "split"))
     parser.add_argument("dataset")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))

@@ -18,7 +18,13 @@ from fewshot.system.text import shown
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 HOUSEKEEPING = frozenset(
-    {"__macosx", "@eadir", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found"}
+    {
+        *("__macosx", "network trash folder", "temporary items"),  # macOS, AFP
+        *("$recycle.bin", "system volume information", "lost+found"),
+        *("@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot"),  # Synology
+        *("@recycle", "@recently-snapshot"),  # QNAP
+        "~snapshot",  # NetApp
+    }
 )
 """Folders, in lower case, that systems and NAS boxes put among the user's; what begins with a dot is skipped too."""
 
@@ -65,6 +71,14 @@ def find_images(folder: Path) -> list[Found]:
     return found
 
 
+def read_bytes(file: Path) -> bytes:
+    """All of a file. DataError that names it if it can't be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} can't be read ({error.strerror}); make it readable or remove it") from None
+
+
 def refuse(wrong: Sequence[str]) -> None:
     """DataError that names what is wrong with files, up to ten of them, if there is anything."""
     if wrong:
@@ -86,9 +100,10 @@ def _folders(folder: Path, wrong: list[str]) -> Iterator[Path]:
 
 
 def _entries(place: Path, wrong: list[str]) -> list["os.DirEntry[str]"]:
+    """What is in a folder, by name, so that an error says the same each time, without housekeeping."""
     try:
         with os.scandir(place) as entries:
-            return [entry for entry in entries if not is_housekeeping(entry.name)]
+            return sorted((one for one in entries if not is_housekeeping(one.name)), key=lambda one: one.name)
     except OSError as error:
         said = f"{place} can't be read ({error.strerror}); make it readable or move it away"
         if said not in wrong:

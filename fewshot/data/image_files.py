@@ -15,14 +15,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from fewshot.data.bit_depth import eight_bits
 from fewshot.data.class_folders import SUFFIXES, find_images, is_housekeeping, refuse
 from fewshot.errors import DataError, UsageError
 
 Ink = Literal["auto", "dark", "bright"]
 """Letters are trained as bright ink on black. "auto" inverts a grey image whose border is bright: ink on paper."""
-
-_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
-"""Pillow's modes of grey images with 65,536 levels."""
 
 
 def read_support(
@@ -87,7 +85,9 @@ def read_image(
     try:
         with Image.open(file) as opened:
             upright = ImageOps.exif_transpose(opened)
-            image = _on_white(_eight_bits(upright)).convert("L" if channel == 1 else "RGB")
+            image = _on_white(eight_bits(upright, getattr(opened, "tag_v2", {}))).convert(
+                "L" if channel == 1 else "RGB"
+            )
     except Exception as error:  # decoders of damaged files raise SyntaxError, struct.error, MemoryError and more
         said = str(error).partition("\n")[0].replace(str(file), "").strip() or type(error).__name__
         raise DataError(f"{name or file} can't be read as an image ({said}); replace or remove it") from None
@@ -95,19 +95,6 @@ def read_image(
         image = ImageOps.invert(image)
     pixels = np.asarray(_fitted(image, width, height))
     return pixels[None] if channel == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """With 256 levels. Pillow's own conversion would cut off what is above 255, nearly all of a 16-bit image.
-
-    ValueError for a mode whose black and white are not known.
-    """
-    if image.mode in _SIXTEEN_BITS:
-        levels = np.asarray(image.convert("I"), dtype=np.int64)
-        return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError(f"its pixels are {image.mode}, 32 bits without a known white; save it with 8 or 16 bits")
-    return image
 
 
 def _fitted(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -29,7 +29,12 @@ def stages_of(dataset: str) -> tuple[str, ...]:
 
 
 def stale(home: Home, datasets: list[str]) -> dict[str, str]:
-    """The datasets that differ from dvc.lock: name -> reason. Empty if all are clean. Takes about 1 s."""
+    """The datasets that differ from dvc.lock: name -> reason. Empty if all are clean. Takes about 1 s.
+
+    Raises DataError that names what can't be collected from the watched folder, if it is among them.
+    """
+    if watched_folders.NAME in datasets:
+        watched_folders.look(home)
     # With their dependencies, so that changed raw files count although pack and split are as they were.
     targets = [f"split@{name}" for name in datasets]
     found: dict[str, Any] = json.loads(_dvc(home, "status", "--json", "--with-deps", *targets).splitlines()[-1])
@@ -92,7 +97,7 @@ def dvc_lock(home: Home, dataset: str) -> dict[str, str]:
 def _fill_cache(home: Home, dataset: str, locked: dict[str, str]) -> None:
     """Put data that are whole back into a cache that lost them, where DVC would ask for `--force`.
 
-    Only what has the digests of dvc.lock: other data would be taken for the right ones.
+    The lock stays as it was: of what changed meanwhile, other data or code, the stages are still to be run.
     """
     file = home.project / "dvc.lock"
     if not locked or not all((home.project / path).is_dir() for path in locked):
@@ -100,11 +105,10 @@ def _fill_cache(home: Home, dataset: str, locked: dict[str, str]) -> None:
     before = file.read_bytes()
     try:
         _dvc(home, "commit", "--force", *(f"{stage}@{dataset}" for stage in stages_of(dataset)))
-        if dvc_lock(home, dataset) == locked:
-            return
     except DataError:
         pass
-    write_bytes(file, before)
+    finally:
+        write_bytes(file, before)
 
 
 def _lock_file(home: Home) -> dict[str, Any]:

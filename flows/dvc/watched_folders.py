@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 
 from fewshot.data.class_numbers import small_classes
 from fewshot.data.sources.folder import Classes, FolderOptions, changes, classes_in, shared_images
+from fewshot.data.stages.listing import list_images
 from fewshot.errors import DataError, UsageError
 from fewshot.project.paths import Home
 from fewshot.settings.episode_shape import EpisodeShape
@@ -32,11 +33,18 @@ def watch(home: Home, options: FolderOptions) -> None:
     write_bytes(file, text.getvalue())
 
 
-def check(home: Home) -> None:
-    """Raise DataError, with the command that names another, if the folder in params.yaml does not exist."""
-    named = FolderOptions.parse(read_yaml(home.project / "params.yaml").get(NAME)).path
-    if not (home.project / named).is_dir():
-        raise DataError(f"params.yaml names {named}, which is no folder; name yours: fewshot data watch FOLDER")
+def check(home: Home) -> FolderOptions:
+    """What params.yaml says of the folder. DataError, with the command that names another, if it does not exist."""
+    options = FolderOptions.parse(read_yaml(home.project / "params.yaml").get(NAME))
+    if not (home.project / options.path).is_dir():
+        raise DataError(f"params.yaml names {options.path}, which is no folder; name yours: fewshot data watch FOLDER")
+    return options
+
+
+def look(home: Home) -> None:
+    """List the folder for DVC, which compares the list only. DataError that names whatever can't be collected."""
+    options = check(home)
+    list_images(options.model_copy(update={"path": str(home.project / options.path)}), home.data)
 
 
 def classes(home: Home) -> Classes:
@@ -66,12 +74,17 @@ def _more(found: Sequence[object]) -> str:
 def options(folder: Path, home: Home, **others: object) -> FolderOptions:
     """Options for a folder, relative to the project where it lies inside.
 
-    Raises UsageError for a wrong value, and for what is no folder or holds the project.
+    Raises UsageError for a wrong value, and for what is no folder, holds the project, or is a folder of its own files.
     """
     place = folder.expanduser().resolve()
     if not place.is_dir():
         raise UsageError(f"{place} is no folder; give the folder that holds a folder of images for each class")
     if home.project.is_relative_to(place):
         raise UsageError(f"{place} holds this project itself; give a folder of images alone")
+    for own in (home.data, home.state, home.project / ".dvc", home.project / ".git"):
+        if place.is_relative_to(own.resolve()) or own.resolve().is_relative_to(place):
+            raise UsageError(f"{place} is where fewshot, DVC or git keep files; give a folder of images alone")
+    if any("\ud800" <= letter <= "\udfff" for letter in str(place)):
+        raise UsageError(f"{place} has a name that is no text; rename it, or give a link to it")
     inside = place.is_relative_to(home.project)
     return FolderOptions.parse({"path": str(place.relative_to(home.project) if inside else place), **others})

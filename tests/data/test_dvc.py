@@ -96,7 +96,9 @@ WITHOUT_EFFECT = {
     "fewshot.system.modules": "finds a source, and makes nothing",
 }
 """Modules that a stage reaches although they can't change its bytes, and why."""
-CHECKS_ONLY = {"collect": {"fewshot.data.archive", "fewshot.data.image_files", "fewshot.data.pack"}}
+CHECKS_ONLY = {
+    "collect": {"fewshot.data.archive", "fewshot.data.bit_depth", "fewshot.data.image_files", "fewshot.data.pack"}
+}
 """Modules that a stage only checks with: collect reads each new image, and copies the file as it is."""
 
 

@@ -78,8 +78,8 @@ def test_a_bad_file_is_named_and_the_archive_stays_as_it_was(watched: FolderOpti
 def test_a_file_that_changes_while_it_is_collected_is_noticed(
     watched: FolderOptions, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, times = folder._bytes_of, iter(range(100))
-    monkeypatch.setattr(folder, "_bytes_of", lambda file: read(file) + (b" " if next(times) > 6 else b""))
+    read, times = folder.read_bytes, iter(range(100))
+    monkeypatch.setattr(folder, "read_bytes", lambda file: read(file) + (b" " if next(times) > 6 else b""))
     with pytest.raises(DataError, match=r"was changed while it was collected; run it again"):
         stages.collect(watched, data)
     assert not (data / "folder" / "raw" / folder.IMAGES).exists()

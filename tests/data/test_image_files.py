@@ -1,6 +1,7 @@
 """A user's own image files."""
 
 import os
+import struct
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -100,6 +101,43 @@ def test_every_mode_keeps_its_picture_or_is_refused_by_name(mode: str, suffix: s
     read = read_image(file, (1, 8, 8), "bright")[0].astype(int)
     wanted = np.asarray(picture.convert("L")) if mode in ("1", "P") else ramp
     assert np.abs(read - wanted).max() <= 2
+
+
+def tiff(pixels: bytes, bits: int, *more: tuple[int, int], side: int = 8) -> bytes:
+    """A grey TIFF file by hand, as Pillow writes none of these."""
+    tags = {256: side, 257: side, 258: bits, 259: 1, 262: 1, 277: 1, 278: side, 279: len(pixels), 273: 0} | dict(more)
+    tags[273] = 14 + 12 * len(tags)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4) + pixels
+
+
+def test_the_numbers_of_a_tiff_mean_what_its_tags_say() -> None:
+    ramp, eight = np.linspace(0, 65535, 64).astype("<u2"), np.linspace(0, 255, 64)
+    twelve = [int(level) for level in np.linspace(0, 4095, 64)]
+    pairs = zip(twelve[::2], twelve[1::2], strict=True)
+    packed = b"".join(((one << 12) | other).to_bytes(3, "big") for one, other in pairs)
+    turned = ramp.reshape(8, 8)[::-1, ::-1]
+    for content in (
+        tiff(ramp.tobytes(), 16),
+        tiff((65535 - ramp).astype("<u2").tobytes(), 16, (262, 0)),  # 0 is white
+        tiff(packed, 12),
+        tiff(turned.tobytes(), 16, (274, 3)),  # upside down
+        tiff((65535 - turned).tobytes(), 16, (274, 3), (262, 0)),
+    ):
+        read = read_image(BytesIO(content), (1, 8, 8), "bright", "x.tif")[0].ravel()
+        assert np.abs(read - eight).max() <= 1
+    for bits, kind in ((8, "i1"), (16, "<i2")):
+        signed = tiff(np.zeros(64, kind).tobytes(), bits, (339, 2))
+        with pytest.raises(DataError, match=r"x\.tif can't be read as an image \(its pixels are"):
+            read_image(BytesIO(signed), (1, 8, 8), "bright", "x.tif")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_what_shows_through_is_white_paper_at_every_depth(bits: int) -> None:
+    image = Image.fromarray(np.array([[0, 200]] * 2, np.uint8 if bits == 8 else np.uint16) * (1 if bits == 8 else 257))
+    file = BytesIO()
+    image.save(file, "PNG", transparency=0)
+    assert read_image(file, (1, 2, 2), "bright", "x.png")[0].tolist() == [[255, 200]] * 2
 
 
 @pytest.mark.parametrize("size", [(20, 6000), (6000, 20), (1, 65000), (3, 400)])

@@ -1,5 +1,6 @@
 """A watched folder of images that grows: a new DVC version each time, classes that keep their part, all of it told."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -104,13 +105,44 @@ def test_what_is_no_folder_of_images_is_not_watched(own_home: Home, tmp_path: Pa
     for wrong, message in (
         (tmp_path / "nowhere", "nowhere is no folder"),
         (own_home.project, "holds this project itself"),
+        (own_home.data, "is where fewshot, DVC or git keep files"),
+        (own_home.state / "prefect", "is where fewshot, DVC or git keep files"),
+        (tmp_path / os.fsdecode(b"caf\xe9"), "has a name that is no text"),
     ):
+        if "nowhere" not in message:
+            wrong.mkdir(exist_ok=True)
         with pytest.raises(UsageError, match=message):
             watched_folders.options(wrong, own_home)
     params.write_text(f"<<<<<<< HEAD\n{before}=======\n>>>>>>> other\n")
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match=r"params\.yaml holds a merge conflict; keep one side \(git checkout --ours"):
         watched_folders.watch(own_home, watched_folders.options(tmp_path / "images", own_home))
+
+
+@pytest.mark.slow
+def test_dvc_is_not_shown_the_folder_and_changes_behind_links_are_noticed(own_home: Home, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "watched", tmp_path / "elsewhere"
+    for number in range(60):
+        draw(folder, f"class {number:02}", range(6))
+    shutil.move(folder / "class 00", elsewhere)
+    (folder / "class 00").symlink_to(elsewhere)
+    # Each of these ended DVC, or kept it for ever.
+    (folder / ".cache").mkdir()
+    os.mkfifo(folder / ".cache" / "pipe")
+    (folder / "class 01" / "notes.txt").symlink_to("/nowhere")
+    (folder / "class 01" / os.fsdecode(b"caf\xe9.txt")).write_text("Latin-1")
+    watched_folders.watch(own_home, watched_folders.options(folder, own_home, side=16, channels=1))
+    assert dvc.prepare(own_home, "folder") == ""
+    assert dvc.stale(own_home, ["folder"]) == {}
+    draw(elsewhere, ".", range(6, 7))
+    assert dvc.stale(own_home, ["folder"]) == {"folder": "data/folder/listing.json modified"}
+    # A cache that is lost meanwhile hides none of it.
+    shutil.rmtree(own_home.project / ".dvc" / "cache")
+    assert dvc.prepare(own_home, "folder") == "folder: class 00 grew from 6 to 7 images"
+    assert dvc.stale(own_home, ["folder"]) == {}
+    os.mkfifo(folder / "class 02" / "9.png")
+    with pytest.raises(DataError, match=r"class 02/9\.png is no regular file; remove it"):
+        dvc.stale(own_home, ["folder"])
 
 
 def test_classes_that_are_too_small_are_told(own_home: Home) -> None:

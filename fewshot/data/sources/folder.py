@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from fewshot.data.archive import open_archive
-from fewshot.data.class_folders import SUFFIXES, Found, find_images, refuse
+from fewshot.data.class_folders import SUFFIXES, Found, find_images, read_bytes, refuse
 from fewshot.data.image_files import read_image
 from fewshot.data.pack import Item
 from fewshot.errors import DataError, UsageError
@@ -56,15 +56,21 @@ class FolderOptions(Immutable):
             raise UsageError(f"params.yaml: {name} = {first['input']!r}: {first['msg'].lower()}") from None
 
 
+def existing_folder(options: FolderOptions) -> Path:
+    """The watched folder. DataError, with the command that names another, if there is none."""
+    folder = Path(options.path)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; correct folder.path in params.yaml: fewshot data watch FOLDER")
+    return folder
+
+
 def collect(options: FolderOptions, raw: Path) -> None:
     """Bring the archive in `raw` up to date with the folder; where nothing changed it is left alone.
 
     Raises DataError for a folder that is not there or holds no image, and for a file that is none: the archive is then
     what it was.
     """
-    folder = Path(options.path)
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; correct folder.path in params.yaml: fewshot data watch FOLDER")
+    folder = existing_folder(options)
     files = find_images(folder)
     if not files:
         kinds = ", ".join(SUFFIXES)
@@ -74,7 +80,7 @@ def collect(options: FolderOptions, raw: Path) -> None:
     wrong: list[str] = []
     for class_name, name, file in files:
         try:
-            digest = hashlib.sha256(_bytes_of(file)).hexdigest()
+            digest = hashlib.sha256(read_bytes(file)).hexdigest()
             if digest not in known:
                 read_image(file, (options.channels, options.side, options.side), options.ink)
         except DataError as error:
@@ -144,13 +150,6 @@ def changes(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping
     return found
 
 
-def _bytes_of(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file} can't be read ({error.strerror}); make it readable or remove it") from None
-
-
 def _is_whole(raw: Path, wanted: dict[str, Any]) -> bool:
     """Whether the archive in `raw` is there and holds just this."""
     try:
@@ -165,7 +164,7 @@ def _write_archive(path: Path, files: list[Found], classes: Classes) -> None:
     """Stored, not compressed, as images are already; without times and modes, which would change its digest."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for class_name, name, file in files:
-            content = _bytes_of(file)
+            content = read_bytes(file)
             if hashlib.sha256(content).hexdigest() != classes[class_name][name]:
                 raise DataError(f"{file} was changed while it was collected; run it again")
             archive.writestr(zipfile.ZipInfo(f"{class_name}/{name}"), content)

@@ -168,7 +168,7 @@ def _compare_with_champion(
     if not champion:
         return PromotionRecord(model, version, "", "first", "there is no champion to compare with", _now(), question)
     folders = [model_folder(store, f"models:/{model}/{number}") for number in (champion, version)]
-    standing, challenger = (load_model(folder, settings.device) for folder in folders)
+    standing, challenger = (load_model(folder, settings.device, trust_code=True) for folder in folders)
     challenger.compute.prepare()
     old, new, left_out = compare(standing, challenger, dataset, settings.gate)
     costs = costs_of(challenger, new, dataset, settings.gate.shape)

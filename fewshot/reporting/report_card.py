@@ -26,7 +26,7 @@ def report_card(store: Store, data: Path, reports: Path, reference: str, out: Pa
     description = describe_model(folder)
     settings, trained_on = description.settings_values, description.data
     dataset = open_dataset(data, trained_on.dataset, trained_on.split_scheme)
-    model = load_model(folder, settings["device"])
+    model = load_model(folder, settings["device"], trust_code=True)
     model.compute.prepare()
     measured = measure(model, dataset, episodes)
     page = render(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fewshot.data.dataset import open_dataset
 from fewshot.model import describe_model, load_model
-from fewshot.promotion.champion import promotion_record
+from fewshot.promotion.record import promotion_record
 from fewshot.reporting.measure import measure
 from fewshot.reporting.page import render
 from fewshot.system.files import write_bytes

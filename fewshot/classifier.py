@@ -33,9 +33,10 @@ class FewShotClassifier:
         self._task: _Task | None = None
 
     @classmethod
-    def load(cls, model_folder: str | Path, device: str = "auto") -> "FewShotClassifier":
-        """From a model folder that training wrote. A damaged file raises DamagedFileError."""
-        return cls(load_model(model_folder, device))
+    def load(cls, model_folder: str | Path, device: str = "auto", trust_code: bool = False) -> "FewShotClassifier":
+        """From a model folder that training wrote. A damaged file raises DamagedFileError; for `trust_code` see
+        `fewshot.load_model`."""
+        return cls(load_model(model_folder, device, trust_code))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

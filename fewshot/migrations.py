@@ -8,6 +8,7 @@ function here, so that the rest of the library knows the present format only.
               and a half width "interval" is "ci95"
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ _RENAMED_NUMBERS = {"interval": "ci95", "val_interval": "val_ci95", "best_val_in
 def format_of(values: Mapping[str, Any], place: object) -> int:
     """The format of a stored object; DamagedFileError, naming `place`, for one of a later release."""
     found = values.get("format", values.get(FORMAT_TAG, 1))
-    number = int(found) if str(found).isdigit() else 0
+    number = int(found) if re.fullmatch("[0-9]{1,4}", str(found)) else 0
     if not 1 <= number <= FORMAT:
         raise DamagedFileError(
             f"{place} has format {found!r}; this release reads formats 1 to {FORMAT}: install a newer fewshot"

@@ -20,7 +20,7 @@ from fewshot.methods.base import Head, Method
 from fewshot.methods.build import build_method
 from fewshot.migrations import FORMAT
 from fewshot.model_files import REMEDY, read_description, read_weights
-from fewshot.settings.plugins import warn_of_changed_sources
+from fewshot.settings.plugins import refuse_code, warn_of_changed_sources
 from fewshot.settings.schema import Settings, settings_from
 from fewshot.system.device import Compute, keep_freed_memory
 from fewshot.system.files import sha256_file, write_bytes, write_json
@@ -152,9 +152,15 @@ def describe_model(folder: Path) -> ModelDescription:
     )
 
 
-def load_model(folder: str | Path, device: str = "auto") -> Model:
-    """Load a model folder and check it by its digest. A missing or damaged file raises DamagedFileError."""
+def load_model(folder: str | Path, device: str = "auto", trust_code: bool = False) -> Model:
+    """Load a model folder and check it by its digest. A missing or damaged file raises DamagedFileError.
+
+    A method or backbone from outside the package, which the model may name, is code. It is imported only with
+    `trust_code`, or if this process imported it before; else UsageError.
+    """
     description = describe_model(Path(folder))
+    if not trust_code:
+        refuse_code(description.settings_values, Path(folder, "model.json"))
     path = Path(folder, "weights.safetensors")
     if not path.exists() or sha256_file(path) != description.weights_sha256:
         raise DamagedFileError(f"{path} is missing or damaged (its digest differs from model.json); {REMEDY}")

@@ -15,6 +15,9 @@ from fewshot.system.files import read_json
 
 REMEDY = "delete the folder and train again"
 
+_LARGEST = 2**24
+"""Bytes of a model.json, most of which are names of classes; in memory it may take twenty times as much."""
+
 _Side = Annotated[int, Field(ge=1, le=4096, strict=True)]
 
 
@@ -41,6 +44,8 @@ class Description(BaseModel):
 
 def read_description(file: Path) -> Description:
     """`model.json` of this or an earlier format. DamagedFileError that says what is wrong with it."""
+    if file.is_file() and file.stat().st_size > _LARGEST:
+        raise DamagedFileError(f"{file} is larger than any description of a model; {REMEDY}")
     try:
         stored = read_json(file, REMEDY)
         format_of(stored, file)

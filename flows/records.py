@@ -62,7 +62,7 @@ def evaluated(home: Home, settings: Settings, plan: Plan, training: Record, data
             return read_evaluation(file)
     except (DamagedFileError, FileNotFoundError):
         pass
-    model = load_model(home.state / training["model"], settings.device)
+    model = load_model(home.state / training["model"], settings.device, trust_code=True)
     return evaluate(model, dataset, settings.evaluate, folder)
 
 

@@ -10,7 +10,8 @@ from prefect.runtime import flow_run
 from fewshot.data.dataset import open_dataset
 from fewshot.project.paths import Home, find_home
 from fewshot.project.tool_environment import open_home
-from fewshot.promotion.champion import decide_promotion, markdown
+from fewshot.promotion.champion import decide_promotion
+from fewshot.promotion.record import markdown
 from fewshot.reporting.report_card import report_card
 from fewshot.settings.presets import DEFAULT_PRESET, load_settings
 from fewshot.settings.schema import Settings, settings_from

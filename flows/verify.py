@@ -174,7 +174,7 @@ def _numbers(home: Home, version: Version, model: Path, dataset: Dataset, settin
     shutil.rmtree(folder, ignore_errors=True)
     try:
         again = evaluate(
-            load_model(model, settings["device"]), dataset, settings_from(settings).evaluate, folder
+            load_model(model, settings["device"], trust_code=True), dataset, settings_from(settings).evaluate, folder
         ).results
     except FewshotError as error:
         return Finding("numbers", False, str(error))

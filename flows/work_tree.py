@@ -1,6 +1,7 @@
 """The project as it was at a version's commit, in a git work tree of its own, and Python there."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,12 @@ from fewshot.training.identity import identity_of
 @contextmanager
 def work_tree(home: Home, version: Version) -> Iterator[tuple[Path, Finding]]:
     """The project as it was at the version's commit, in a folder of its own that is deleted afterwards."""
-    commit, dirty = version.tags["fewshot.git_commit"], version.tags["fewshot.git_dirty"] == "true"
+    commit, dirty = version.tag("fewshot.git_commit"), version.tags.get("fewshot.git_dirty") == "true"
+    if not re.fullmatch("[0-9a-f]{40,64}", commit):  # it becomes an argument of git
+        raise PipelineError(
+            f"{version.model}/{version.number} names no commit ('{commit}'): the project was not under git when it was "
+            "trained; use --evaluate-only"
+        )
     tree = home.state / "verify" / f"{version.model}-{version.number}"
     _remove(home, tree)
     tree.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +43,7 @@ def work_tree(home: Home, version: Version) -> Iterator[tuple[Path, Finding]]:
         )
     try:
         _share_cache(home, tree)
-        same = _code_key(tree, version) == version.tags["fewshot.code_key"]
+        same = _code_key(tree, version) == version.tag("fewshot.code_key")
         state = f"commit {commit[:12]}" + (", with changes that were not committed" if dirty else "")
         text = state if same else f"{state}: what trained this version is not what that commit holds"
         yield tree, Finding("code", same, text)

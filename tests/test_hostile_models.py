@@ -1,6 +1,7 @@
 """Model folders that lie: each is refused in a sentence, before anything large is made or believed."""
 
 import json
+import os
 import resource
 import struct
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from earlier_state import LEGACY
 
-from fewshot.errors import DamagedFileError, FewshotError
+from fewshot.errors import DamagedFileError, FewshotError, UsageError
 from fewshot.model import load_model
 from fewshot.system.files import sha256_file, write_json
 
@@ -75,7 +76,9 @@ def test_weights_that_lie_are_refused(weights: bytes, tmp_path: Path) -> None:
         {"data": ...}, {"data": []}, {"data__classes": ...}, {"data__classes": "abc"}, {"data__classes": [1]},
         {"data__dataset": 7}, {"data__more": 1}, {"weights_sha256": 7}, {"weights_sha256": ...},
         {"settings": ...}, {"settings": None}, {"settings": []}, {"settings__evil": 1}, {"settings__backbone": []},
-        {"settings__backbone__width": 10**6}, {"settings__method__name": "../../evil"},
+        {"settings__backbone__channels": 10**6}, {"settings__backbone__channels": 10**18},
+        {"settings__backbone__channels": 10**30}, {"settings__threads": 10**6},
+        {"settings__method__name": "../../evil"},
         {"settings__backbone": {"name": "os.system"}}, {"settings__method": {"name": "os:system"}},
         {"settings__train__precision": "evil"}, {"settings__train": ...}, {"format": [1]}, {"format": {}},
     ],
@@ -96,10 +99,48 @@ def _deep(place: Path) -> None:
     place.write_text('{"a":' * 5000 + "1" + "}" * 5000)
 
 
-@pytest.mark.parametrize(
-    "make", [_deep, lambda at: at.write_text("[1]"), lambda at: at.symlink_to("/etc/passwd"), Path.mkdir]
-)
+@pytest.mark.parametrize("make", [_deep, lambda at: at.write_text("[1]"), lambda at: at.symlink_to("/etc/passwd")])
 def test_a_file_that_is_no_description_is_refused(make: Callable[[Path], Any], tmp_path: Path) -> None:
     make(tmp_path / "model.json")
     with pytest.raises(DamagedFileError, match=r"model\.json is not a whole JSON file of this program"):
         load_model(tmp_path, "cpu")
+
+
+def _large(place: Path) -> None:
+    with place.open("wb") as file:
+        file.truncate(2**40)
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda at: at.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_not_waited_for(make: Callable[[Path], Any], name: str, tmp_path: Path) -> None:
+    place = folder(tmp_path / "m")
+    (place / name).unlink()
+    make(place / name)
+    with pytest.raises(DamagedFileError, match=rf"{name} is no file, but a folder, pipe, socket or device"):
+        load_model(place, "cpu")
+
+
+def test_a_description_of_any_size_is_not_read(tmp_path: Path) -> None:
+    _large(tmp_path / "model.json")
+    with pytest.raises(DamagedFileError, match=r"model\.json is larger than any description of a model"):
+        load_model(tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("kind", ["method", "backbone"])
+@pytest.mark.parametrize("reference", ["net.py:Net", "{1}_net:Net", "{1}.net:Net", "{0}/net.py:Net", "m/../net.py:Net"])
+def test_code_that_a_model_names_is_not_run(
+    reference: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / kind).mkdir()  # a module is imported once in a process: each case has its own
+    for file in ("net.py", f"{kind}_net.py", f"{kind}/__init__.py", f"{kind}/net.py"):
+        (tmp_path / file).write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    place = folder(tmp_path / "m", **{f"settings__{kind}": {"name": reference.format(tmp_path, kind)}})
+    with pytest.raises(UsageError, match=rf"model\.json names code that is not fewshot's own \({kind}\.name="):
+        load_model(place, "cpu")
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(UsageError, match="has no class Net"):
+        load_model(place, "cpu", trust_code=True)
+    assert (tmp_path / "ran").exists()

@@ -22,6 +22,9 @@ ModelArgument = Annotated[str, typer.Argument(help="A model folder, or models:/N
 NameArgument = Annotated[str, typer.Argument(help="Name of a registered model.")]
 ReferenceArgument = Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS or NAME/VERSION.")]
 ShapeOption = Annotated[list[str] | None, typer.Option(help="Episodes such as 5w1s; may be given repeatedly.")]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-code", help="Run code from outside fewshot that a model folder names.")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:1.")]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fewshot.cli import console
-from fewshot.cli.commands import DeviceOption, ModelArgument, ShapeOption, in_project
+from fewshot.cli.commands import DeviceOption, ModelArgument, ShapeOption, TrustOption, in_project
 from fewshot.project.paths import Home
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def evaluate(
     episodes: Annotated[int | None, typer.Option(min=2, help="Episodes of each shape.")] = None,
     device: DeviceOption = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for the numbers; default: one in the state folder.")] = None,
+    trust_code: TrustOption = False,
 ) -> None:
     """Measure a model on fixed test episodes and print each accuracy with its 95 % interval."""
     from fewshot.tracking.artifact import model_folder
@@ -47,7 +48,7 @@ def evaluate(
     from fewshot.evaluation.evaluate import evaluate as measure
     from fewshot.model import load_model
 
-    loaded = load_model(folder, device)
+    loaded = load_model(folder, device, trust_code or _is_own(home, model))
     data, options = loaded.description.data, _evaluation_options(loaded, shape, episodes)
     name, _, scheme = (dataset or f"{data.dataset}/{data.split_scheme}").partition("/")
     target = out or home.evaluation(f"alone-{loaded.description.weights_sha256[:32]}")
@@ -64,6 +65,7 @@ def classify(
         typer.Option(help="For letters: dark ink, bright ink, or auto (by the border)."),
     ] = "auto",
     device: DeviceOption = "auto",
+    trust_code: TrustOption = False,
 ) -> None:
     """Learn your own classes from a few images of each, then say for other images which class they show."""
     from fewshot.errors import UsageError
@@ -77,7 +79,7 @@ def classify(
     from fewshot.data.image_files import image_files, read_images, read_support
     from fewshot.model import IMAGES_AT_ONCE
 
-    classifier = FewShotClassifier.load(folder, device)
+    classifier = FewShotClassifier.load(folder, device, trust_code or _is_own(home, model))
     support = read_support(classes, classifier.image_shape, ink)
     classifier.fit(list(support.values()), list(support))
     files = [file for place in images for file in image_files(place)]
@@ -124,6 +126,11 @@ def leaderboard(
         write_bytes(file, charts[task])
         console.print_leaderboard(f"{name} {task}", entries, file)
     console.print_logged(log_to_mlflow(store, name, boards, charts))
+
+
+def _is_own(home: Home, model: str) -> bool:
+    """True for a model of the registry, whose files are compared, or of the state folder: it was trained here."""
+    return model.startswith("models:/") or Path(model).resolve().is_relative_to(home.state.resolve())
 
 
 def _evaluation_options(model: "Model", shapes: list[str] | None, episodes: int | None) -> "EvaluateSettings":

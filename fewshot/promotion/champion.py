@@ -4,7 +4,7 @@ The gate's episodes are sampled from classes that are never trained on, selected
 decision and its reason are stored as tags of the challenger's version, and in its run as JSON and Markdown.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -14,10 +14,10 @@ from fewshot.evaluation.costs import costs_of
 from fewshot.model import load_model
 from fewshot.promotion.gate import GateResult, decide
 from fewshot.promotion.gate_episodes import compare
+from fewshot.promotion.record import PromotionRecord, markdown, promotion_record
 from fewshot.promotion.spent import TESTS, Spent, read_spent, write_spent
 from fewshot.settings.schema import Settings
 from fewshot.system.files import canonical_json, sha256_json
-from fewshot.system.text import in_markdown
 from fewshot.tracking.aliases import aliases_of
 from fewshot.tracking.artifact import model_folder
 from fewshot.tracking.runs import Run
@@ -27,36 +27,9 @@ from fewshot.tracking.versions import (
     RESTORED,
     ROLLED_BACK,
     VERDICT,
-    Version,
     find_version,
     list_versions,
 )
-
-
-@dataclass(frozen=True)
-class PromotionRecord:
-    """The decision on a version, as it is stored."""
-
-    model: str
-    version: str
-    """The challenger's."""
-    against: str
-    """The champion's version at that time; empty if there was none."""
-    decision: str
-    """promoted, kept, or first (there was no champion to compare with)."""
-    reason: str
-    time: str
-    """UTC, ISO 8601."""
-    question: str
-    """Digest of what was asked: the data and the gate's settings."""
-    on: str = ""
-    """The gate episodes: "omniglot/5w1s15q"."""
-    left_out: tuple[str, ...] = ()
-    """Classes of the gate that one of the two had been trained on."""
-    verdict: dict[str, Any] | None = None
-    """The numbers of `fewshot.promotion.gate.GateResult`."""
-    costs: dict[str, float] | None = None
-    """The challenger's, of `fewshot.promotion.gate.Costs`."""
 
 
 def decide_promotion(
@@ -133,42 +106,13 @@ def history(store: Store, model: str) -> list[Told]:
     ]
 
 
-def promotion_record(version: Version) -> PromotionRecord | None:
-    """The decision on a version; None if it was not compared yet."""
-    values = version.promotion_record()
-    return None if values is None else PromotionRecord(**values | {"left_out": tuple(values["left_out"])})
-
-
-def markdown(record: PromotionRecord) -> str:
-    """The record as Markdown."""
-    against = f"version {record.against}" if record.against else "nobody"
-    lines = [
-        f"# {in_markdown(record.model)} version {record.version}: {record.decision}",
-        f"Against {against}, {record.time}: {record.reason}.",
-    ]
-    if record.verdict is not None and record.costs is not None:
-        scores = {name: record.verdict[name] for name in ("champion", "challenger", "difference")}
-        lines += ["", f"| on {in_markdown(record.on)} | accuracy ± 95 % interval |", "|---|---|"]
-        lines += [f"| {name} | {100 * s['accuracy']:.2f} ± {100 * s['ci95']:.2f} % |" for name, s in scores.items()]
-        lines += [
-            "",
-            f"p = {record.verdict['p']:.2g}, level spent {record.verdict['level']:.2g}. The challenger's expected "
-            f"calibration error is {record.costs['calibration_error']:.3f}; it learns a task and answers in "
-            f"{record.costs['latency_ms']:.1f} ms.",
-        ]
-    if record.left_out:
-        names = ", ".join(map(in_markdown, record.left_out))
-        lines += ["", f"Left out, because one of the two was trained on them: {names}."]
-    return "\n".join(lines) + "\n"
-
-
 def _compare_with_champion(
     store: Store, settings: Settings, model: str, version: str, champion: str, dataset: Dataset, question: str
 ) -> PromotionRecord:
     if not champion:
         return PromotionRecord(model, version, "", "first", "there is no champion to compare with", _now(), question)
     folders = [model_folder(store, f"models:/{model}/{number}") for number in (champion, version)]
-    standing, challenger = (load_model(folder, settings.device) for folder in folders)
+    standing, challenger = (load_model(folder, settings.device, trust_code=True) for folder in folders)
     challenger.compute.prepare()
     old, new, left_out = compare(standing, challenger, dataset, settings.gate)
     costs = costs_of(challenger, new, dataset, settings.gate.shape)

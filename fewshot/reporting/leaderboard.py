@@ -81,7 +81,9 @@ def compare(
         target = evaluations / f"leaderboard-{key[:32]}"
         file = target / f"{dataset.name}.json"
         done = (
-            read_evaluation(file) if file.exists() else evaluate(load_model(folder, device), dataset, options, target)
+            read_evaluation(file)
+            if file.exists()
+            else evaluate(load_model(folder, device, trust_code=True), dataset, options, target)
         )
         assert done.per_episode is not None, "it was written"
         arrays = load_file(done.per_episode)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fewshot.data.dataset import open_dataset
 from fewshot.model import describe_model, load_model
-from fewshot.promotion.champion import promotion_record
+from fewshot.promotion.record import promotion_record
 from fewshot.reporting.measure import measure
 from fewshot.reporting.page import render
 from fewshot.system.files import write_bytes
@@ -26,7 +26,7 @@ def report_card(store: Store, data: Path, reports: Path, reference: str, out: Pa
     description = describe_model(folder)
     settings, trained_on = description.settings_values, description.data
     dataset = open_dataset(data, trained_on.dataset, trained_on.split_scheme)
-    model = load_model(folder, settings["device"])
+    model = load_model(folder, settings["device"], trust_code=True)
     model.compute.prepare()
     measured = measure(model, dataset, episodes)
     page = render(

@@ -6,6 +6,7 @@ methods and backbones stand above this one; they are imported by name, when some
 
 import importlib.util
 import logging
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from fewshot.errors import UsageError, unknown
 from fewshot.system.files import sha256_file
-from fewshot.system.modules import load_file
+from fewshot.system.modules import is_loaded, load_file
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,21 @@ def plugin_sources(settings: Any) -> dict[str, str]:
     return {name: sha256_file(_source(kind, name)) for kind, name in chosen.items() if ":" in name}
 
 
+def refuse_code(values: Mapping[str, Any], place: object) -> None:
+    """UsageError if plain settings, those of `place`, name code from outside that this process does not run already.
+
+    Settings that came with a model may be a stranger's, and to read them must not run what they name.
+    """
+    for kind in _ROOMS:
+        section = values.get(kind)
+        name = section.get("name") if isinstance(section, Mapping) else None
+        if isinstance(name, str) and ":" in name and not _is_running(name):
+            raise UsageError(
+                f"{place} names code that is not fewshot's own ({kind}.name={name}), and loading a model runs none; "
+                "if you trust that code, say so: --trust-code, or trust_code=True in Python"
+            )
+
+
 def warn_of_changed_sources(recorded: Mapping[str, str], settings: Any) -> list[str]:
     """Compare a model's plugin sources with those that are there now; each that changed is logged and returned."""
     now = plugin_sources(settings)
@@ -113,7 +129,7 @@ def _import(kind: Kind, reference: str, place: str) -> ModuleType:
 def _source(kind: Kind, reference: str) -> Path:
     """The source file of a user's module: a path as it is, else an importable module, else one in this folder."""
     place = reference.rpartition(":")[0]
-    local = Path(place if place.endswith(".py") else place.replace(".", "/") + ".py")
+    local = _local(place)
     try:
         spec = None if place.endswith(".py") else importlib.util.find_spec(place)
     except (ImportError, ValueError):
@@ -127,3 +143,13 @@ def _source(kind: Kind, reference: str) -> Path:
         f"{kind}.name={reference}: {what}; write the path of a file (dir/my_net.py:Net) or an installed module "
         "(my_module:Net), and run the command in the folder that the path starts from"
     )
+
+
+def _local(place: str) -> Path:
+    return Path(place if place.endswith(".py") else place.replace(".", "/") + ".py")
+
+
+def _is_running(reference: str) -> bool:
+    """True if the module of a reference was imported already. Imports nothing, not even a package to look into it."""
+    place = reference.rpartition(":")[0]
+    return (not place.endswith(".py") and place in sys.modules) or is_loaded(_local(place))

@@ -125,7 +125,7 @@ class Settings(Immutable):
 
     seed: int = Field(0, ge=0)
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto: CUDA, then MPS, then CPU")
-    threads: int = Field(0, ge=0, description="CPU threads; 0: one for each core")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: one for each core")
     data: DataSettings = DataSettings()
     backbone: ChosenBackbone = Field(default_factory=partial(chosen_by_name, "backbone", {}))
     method: ChosenMethod = Field(default_factory=partial(chosen_by_name, "method", {}))

@@ -11,9 +11,16 @@ from fewshot.errors import DamagedFileError
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """SHA-256 of a file's bytes, in hexadecimal. DamagedFileError for what is no file."""
+    refuse_special(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_special(path: Path) -> None:
+    """DamagedFileError for a folder, pipe, socket or device: to open a pipe waits for ever, a device may never end."""
+    if path.exists() and not path.is_file():
+        raise DamagedFileError(f"{path} is no file, but a folder, pipe, socket or device; move it away")
 
 
 def canonical_json(value: Any) -> str:
@@ -62,6 +69,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
     `remedy` says what the user can do when the file is missing or damaged; both raise DamagedFileError.
     """
+    refuse_special(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         digest = value.pop("sha256")

@@ -23,6 +23,12 @@ def load_file(file: str | Path) -> ModuleType:
     return _loaded[key]
 
 
+def is_loaded(file: str | Path) -> bool:
+    """True if the module in a file was loaded, with the content that the file has now."""
+    path = Path(file).resolve()
+    return path.is_file() and (path, sha256_file(path)) in _loaded
+
+
 def _load(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -4,6 +4,8 @@ MLflow runs that code when it loads a version. Its digest belongs to the version
 files is read here.
 """
 
+import os
+import shutil
 from pathlib import Path
 
 from fewshot.errors import DamagedFileError, RegistryError
@@ -14,15 +16,27 @@ from fewshot.tracking.versions import CLEANED, Version, find_version, removed
 ARTIFACT = "fewshot.artifact_sha256"
 """Tag of a version: digest of all its files by name. Versions of an earlier release have none."""
 
-_ADDED = ("registered_model_meta", "__pycache__")
-"""What MLflow and Python add to a copy of the files."""
+_ADDED = "registered_model_meta"
+"""The file that MLflow adds to a copy of the files."""
 
 
 def artifact_digest(folder: Path) -> str:
-    """One digest of every file below a folder, by its name and bytes."""
-    files = {file.relative_to(folder): file for file in folder.rglob("*") if file.is_file()}
-    ours = {name: file for name, file in files.items() if not set(_ADDED) & set(name.parts)}
-    return sha256_json({name.as_posix(): sha256_file(file) for name, file in ours.items()})
+    """One digest of everything below a folder: files by name and bytes, links by where they lead.
+
+    What Python compiled of the code is deleted first: it is run instead of the code that the digest is of.
+    """
+    for compiled in folder.rglob("__pycache__"):
+        shutil.rmtree(compiled, ignore_errors=True)
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    return sha256_json({name: told for name, path in found.items() if name != _ADDED and (told := _told(path))})
+
+
+def _told(path: Path) -> str:
+    if path.is_symlink():
+        return f"link to {os.readlink(path)}"
+    if path.is_dir():
+        return ""
+    return sha256_file(path) if path.is_file() else "no file"
 
 
 def is_as_registered(version: Version, folder: Path) -> bool | None:

@@ -23,6 +23,9 @@ RESTORED = "fewshot.restored"
 """Tag of a version: when it was made the champion again by hand, after it was rolled back."""
 CLEANED = "fewshot.cleaned"
 """Tag of a version: when its files were removed, because nothing led to it; see `fewshot.tracking.unused`."""
+_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+"""As DVC writes it; it is part of a path in its cache."""
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 """Aliases of versions; see `fewshot.tracking.aliases`."""
 
@@ -57,13 +60,22 @@ class Version:
         """True if it was rolled back and not made the champion by hand since."""
         return self.tags.get(ROLLED_BACK, "") > self.tags.get(RESTORED, "")
 
+    def tag(self, name: str) -> str:
+        """A tag that every version is registered with; RegistryError without it."""
+        if name not in self.tags:
+            raise RegistryError(
+                f"{self.uri} has no tag {name}: an older fewshot registered it, or the tag was deleted; restore it, or "
+                "register again"
+            )
+        return self.tags[name]
+
     def settings(self) -> dict[str, Any]:
         """All settings as plain values, with the names of this release. KeyError if it has no SETTINGS tag."""
         format_of(self.tags, self.uri)
         return migrate_settings(self._json_of(SETTINGS))
 
     def promotion_record(self) -> dict[str, Any] | None:
-        """The values of its `fewshot.promotion.champion.PromotionRecord`; None if it was not compared yet."""
+        """The values of its `fewshot.promotion.record.PromotionRecord`; None if it was not compared yet."""
         if VERDICT not in self.tags:
             return None
         format_of(self.tags, self.uri)
@@ -72,7 +84,10 @@ class Version:
     def data_md5(self) -> dict[str, str]:
         """What DVC held of the training data: path -> md5; empty if it is not known."""
         tag = "fewshot.data_md5"
-        return {str(path): str(md5) for path, md5 in self._json_of(tag).items()} if tag in self.tags else {}
+        found = self._json_of(tag) if tag in self.tags else {}
+        if not all(_MD5.fullmatch(str(md5)) for md5 in found.values()):
+            raise _no_longer_ours(tag, self.uri)
+        return {path: str(md5) for path, md5 in found.items()}
 
     def _json_of(self, tag: str) -> dict[str, Any]:
         """The content of a tag that holds a JSON object; RegistryError if it is none. Anybody may write a tag."""
@@ -82,7 +97,7 @@ class Version:
                 return found
         except (ValueError, RecursionError):
             pass
-        raise RegistryError(f"the tag {tag} of {self.uri} is not what was written there; restore it, or register again")
+        raise _no_longer_ours(tag, self.uri)
 
     def links(self) -> list[tuple[str, str]]:
         """Its origin, back to data and code: names and texts, the newest link first."""
@@ -121,7 +136,7 @@ def find_version(store: Store, reference: str) -> Version:
     name = reference.removeprefix("models:/")
     if "/" in name:
         model, number = name.split("/", 1)
-        if not number.isdecimal():
+        if not _NUMBER.fullmatch(number):
             raise RegistryError(f"{reference!r} names no version; write NAME/NUMBER, as in glyphs-protonet/3")
     else:
         model, _, alias = name.partition("@")
@@ -152,3 +167,8 @@ def _read(found: Any, aliases: dict[str, Any]) -> Version:
     # A version that somebody made by hand belongs to no run.
     created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
     return Version(found.name, number, found.run_id or "", dict(found.tags), of_version, created)
+    return Version(found.name, number, found.run_id or "", dict(found.tags), of_version)
+
+
+def _no_longer_ours(tag: str, uri: str) -> RegistryError:
+    return RegistryError(f"the tag {tag} of {uri} is not what was written there; restore it, or register again")

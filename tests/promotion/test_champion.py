@@ -16,8 +16,9 @@ from fewshot.evaluation.stats import Score
 from fewshot.model import ModelDescription, describe_model, save_model
 from fewshot.project.lineage import Lineage
 from fewshot.project.paths import Home
-from fewshot.promotion.champion import PromotionRecord, decide_promotion, history, rollback
+from fewshot.promotion.champion import decide_promotion, history, rollback
 from fewshot.promotion.gate_episodes import gate_episodes
+from fewshot.promotion.record import PromotionRecord
 from fewshot.promotion.spent import TESTS
 from fewshot.settings.schema import Settings, settings_from
 from fewshot.tracking.registration import register

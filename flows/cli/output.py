@@ -11,8 +11,8 @@ from rich.status import Status
 from fewshot.cli.console import command_name, make_console, make_table, styled
 from fewshot.project.paths import Home
 from fewshot.project.server_key import server_key
-from flows.servers.both import mlflow_address
 from flows.servers.guard import ENTER
+from flows.servers.mlflow_server import mlflow_address
 from flows.steps import LABEL, Remark, ReportHandler, StepDone, Waiting
 from flows.summary import in_words, percent
 
@@ -61,7 +61,7 @@ def _step(done: StepDone) -> None:
 
 def addresses(home: Home, mlflow_port: int, prefect_port: int) -> None:
     """Print the addresses of the two pages; that of Prefect's with its key on a terminal, never into a file."""
-    mlflow = mlflow_address(home, mlflow_port)
+    mlflow = mlflow_address(home.tracking_uri, mlflow_port)
     print(f'MLflow   {mlflow}   (the link "Model training" shows runs and model versions)')
     page = f"http://127.0.0.1:{prefect_port}"
     if sys.stdout.isatty():

@@ -1,18 +1,20 @@
 """MLflow's and Prefect's servers of one project."""
 
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
 from fewshot.errors import PipelineError
+from fewshot.project.fingerprints import SOURCES
 from fewshot.project.paths import Home
 from fewshot.system.files import write_bytes
 from flows import steps
 from flows.servers.damaged_database import set_aside
-from flows.servers.prefect_server import HOST, api_address, server_command, server_variables
+from flows.servers.guarded import HOST
+from flows.servers.mlflow_server import mlflow_address, mlflow_command
+from flows.servers.prefect_server import api_address, server_command, server_variables
 from flows.servers.supervisor import Part, Supervisor
 
 
@@ -41,8 +43,9 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
             _check_free(name, port, option)
         Store.open(home).connect()  # a new database is made by one process
         if not mlflow_is_there:
-            health = f"{mlflow_address(home, mlflow_port)}/health"
-            supervisor.start(Part("MLflow", _mlflow(home, mlflow_port), home.mlflow / "server.log", health))
+            health = f"{mlflow_address(home.tracking_uri, mlflow_port)}/health"
+            log = home.mlflow / "server.log"
+            supervisor.start(Part("MLflow", mlflow_command(mlflow_port), log, health, {"PYTHONPATH": str(SOURCES)}))
         log = home.prefect / "server.log"
         prefect = Part(
             "Prefect",
@@ -67,19 +70,6 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
         note.unlink(missing_ok=True)
         supervisor.stop()
         ours.release()
-
-
-def mlflow_address(home: Home, port: int) -> str:
-    """The address of MLflow's page: ours on a port of this machine, or that of a server that is there."""
-    return home.tracking_uri if home.tracking_uri.startswith("http") else f"http://{HOST}:{port}"
-
-
-def _mlflow(home: Home, port: int) -> list[str]:
-    """The command of MLflow's server. Its own list of hosts holds names such as 10.evil.example."""
-    hosts = ",".join(f"{name}:{port}" for name in (HOST, "localhost"))
-    places = ["--backend-store-uri", home.tracking_uri, "--artifacts-destination", str(home.mlflow / "artifacts")]
-    options = ["--host", HOST, "--port", str(port), "--workers", "1", "--allowed-hosts", hosts, *places]
-    return [sys.executable, "-m", "mlflow", "server", *options]
 
 
 def _check_free(name: str, port: int, option: str) -> None:

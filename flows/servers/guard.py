@@ -1,10 +1,11 @@
-"""The guard before Prefect's server: it lets in the programs of this machine and the server's own page.
+"""The guard before both servers: it lets in the programs of this machine and the server's own page.
 
 A page of another site that is open in the user's browser can send requests to 127.0.0.1, and through a name that it
-points there (DNS rebinding) read the answers too. Prefect's server takes any name and any origin.
+points there (DNS rebinding) read the answers too. Prefect's server takes any name and any origin, MLflow's any origin
+on this machine, such as a page on another port.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -15,11 +16,15 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_OWN_HEADERS = ((b"x-frame-options", b"DENY"), (b"content-security-policy", b"frame-ancestors 'none'"))
+_FRAME = b"x-frame-options"
+_OWN_HEADERS = ((_FRAME, b"SAMEORIGIN"), (b"content-security-policy", b"frame-ancestors 'self'"))
 """No page of another site may show ours in a frame, where a click is not what it seems."""
 
+_OWN_SITES = frozenset({b"same-origin", b"none"})
+"""What a browser says of its own page, and of an address that its user typed."""
+
 ENTER = "/enter"
-_ENTER_PAGE = b"""<!doctype html><title>fewshot</title><p>Opening Prefect's page ...</p><script>
+ENTER_PAGE = b"""<!doctype html><title>fewshot</title><p>Opening Prefect's page ...</p><script>
 const key = decodeURIComponent(location.hash.slice(1));
 if (key) localStorage.setItem("prefect-password", btoa(key));
 location.replace("/");
@@ -41,7 +46,7 @@ def refusal(method: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
     if origins and origins != [f"http://{hosts[0]}"]:
         return "the request comes from a page of another origin"
     navigates = method == "GET" and named.get(b"sec-fetch-mode") == ["navigate"]
-    if not navigates and not set(named.get(b"sec-fetch-site", [])) <= {"same-origin", "none"}:
+    if not navigates and not {site.encode() for site in named.get(b"sec-fetch-site", [])} <= _OWN_SITES:
         return "the request comes from a page of another site"
     return ""
 
@@ -49,8 +54,9 @@ def refusal(method: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
 class Guard:
     """An ASGI application that refuses what `refusal` refuses, with status 403, and hands on the rest."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, pages: Mapping[str, bytes]) -> None:
+        """`pages`: HTML by path, which is answered here, and to no link of another page."""
+        self._app, self._pages = app, pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or connection."""
@@ -58,15 +64,23 @@ class Guard:
             return await self._app(scope, receive, send)
         if reason := refusal(scope.get("method", "GET"), scope["headers"]):
             return await _refuse(scope["type"], reason, send)
-        if scope["type"] == "http" and scope["path"] == ENTER:
-            return await _answer(200, b"text/html", _ENTER_PAGE, send)
+        if scope["type"] == "http" and (page := self._pages.get(scope["path"])) is not None:
+            if _is_a_strangers_link(scope["headers"]):
+                return await _refuse("http", "the link is in another page; type or paste the address", send)
+            return await _answer(200, b"text/html", page, send)
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *_OWN_HEADERS]
+                held = [(name, value) for name, value in message.get("headers", []) if name.lower() != _FRAME]
+                message["headers"] = [*held, *_OWN_HEADERS]
             await send(message)
 
         return await self._app(scope, receive, send_with_headers)
+
+
+def _is_a_strangers_link(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """True for a link of another site: its key would take the place of ours."""
+    return any(name.lower() == b"sec-fetch-site" and value not in _OWN_SITES for name, value in headers)
 
 
 def _without_port(host: str) -> str:

@@ -3,18 +3,14 @@
 With a PARENT it has no page and no scheduler, and ends when that process is gone.
 """
 
-import os
 import sys
-import threading
-import time
 from collections.abc import Mapping
 
 from fewshot.project.fingerprints import SOURCES
 from fewshot.project.paths import Home
 from fewshot.project.server_key import server_key
-
-HOST = "127.0.0.1"
-PARENT_CHECK_S = 1.0
+from flows.servers.guard import ENTER, ENTER_PAGE
+from flows.servers.guarded import HOST, serve
 
 
 def api_address(port: int) -> str:
@@ -31,8 +27,8 @@ def server_variables(home: Home, port: int, has_page: bool) -> Mapping[str, str]
     """The environment variables of a server, over those of this process."""
     # What Prefect sets for an embedded server of its own, for one with neither page nor scheduler.
     embedded = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
-    # The page asks this address; it would ask port 4200 whatever the server's own port is.
-    page = {"PREFECT_SERVER_UI_API_URL": api_address(port)}
+    # The page asks the server that it is from, by whichever name and through whichever tunnel; it would ask port 4200.
+    page = {"PREFECT_SERVER_UI_API_URL": "/api"}
     return {
         "PYTHONPATH": str(SOURCES),
         "PREFECT__SERVER_FINAL": "1",
@@ -43,23 +39,8 @@ def server_variables(home: Home, port: int, has_page: bool) -> Mapping[str, str]
     }
 
 
-def _serve(port: int, parent: int | None) -> None:
-    import uvicorn
+if __name__ == "__main__":
     from prefect.server.api.server import create_app
 
-    from flows.servers.guard import Guard
-
-    server = uvicorn.Server(uvicorn.Config(Guard(create_app()), host=HOST, port=port, log_level="error"))  # type: ignore[arg-type]
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_CHECK_S)
-        server.should_exit = True
-
-    if parent is not None:
-        threading.Thread(target=watch, daemon=True).start()
-    server.run()
-
-
-if __name__ == "__main__":
-    _serve(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    _parent = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    serve(create_app(), int(sys.argv[1]), {ENTER: ENTER_PAGE}, _parent)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """The deployments of prefect.yaml on this machine's server, the nightly one at the time that the user named."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from flows.dvc.yaml_files import read_yaml
 NIGHTLY = "retrain/nightly"
 MANUAL = "pipeline/manual"
 
+_HOW = 'write minute hour day month weekday, for example "0 3 * * *" for three o\'clock each night'
+
 
 class Schedule(NamedTuple):
     """When to retrain, and what."""
@@ -29,16 +32,22 @@ class Schedule(NamedTuple):
 
 def check_schedule(schedule: Schedule) -> None:
     """UsageError for times that cron does not know, or an unknown time zone. Imports Prefect, which decides."""
-    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.server.schemas.schedules import CronSchedule
     from pydantic import ValidationError
 
+    said = f"cron={schedule.cron!r}"
     try:
-        CronSchedule(cron=schedule.cron, timezone="UTC")
+        when = CronSchedule(cron=schedule.cron, timezone="UTC")
     except ValidationError:
-        raise UsageError(
-            f"cron={schedule.cron!r} is no time that cron knows; write minute hour day month weekday, for example "
-            '"0 3 * * *" for three o\'clock each night'
-        ) from None
+        raise UsageError(f"{said} is no time that cron knows; {_HOW}") from None
+    if (fields := len(schedule.cron.split())) != 5 and not schedule.cron.strip().startswith("@"):
+        # Prefect takes a sixth one for seconds: "0 3 * * * *" is sixty retrainings in a minute.
+        raise UsageError(f"{said} has {fields} fields, and cron has five; {_HOW}")
+    try:
+        asyncio.run(when.get_dates(n=1))
+    except ValueError:
+        # Prefect's scheduler fails at it, each time that it plans the coming runs.
+        raise UsageError(f"{said} is a time that never comes; {_HOW}") from None
     try:
         # An empty one would be the time zone of whichever machine the server runs on.
         CronSchedule(cron=schedule.cron, timezone=schedule.timezone or "?")

@@ -1,5 +1,6 @@
 """The guard before Prefect's server, and the key of a project."""
 
+import asyncio
 import base64
 import multiprocessing
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from fewshot.project.paths import Home
 from fewshot.project.server_key import server_key
 from fewshot.project.tool_environment import environment
-from flows.servers.guard import HOSTS, refusal
+from flows.servers.guard import ENTER, ENTER_PAGE, HOSTS, Guard, refusal
 from flows.servers.prefect_http import answers, ask
 
 OWN = (b"host", b"127.0.0.1:4200")
@@ -64,6 +65,20 @@ def test_no_page_of_another_origin_is_let_in(origin: str) -> None:
 @pytest.mark.parametrize("site", [b"cross-site", b"same-site"])
 def test_a_page_of_another_site_or_port_is_not_let_in_even_without_an_origin(site: bytes) -> None:
     assert refusal("GET", [OWN, (b"sec-fetch-site", site), (b"sec-fetch-mode", b"no-cors")])
+
+
+def test_a_link_of_another_page_can_not_change_the_key_that_the_page_keeps() -> None:
+    async def app(scope: object, receive: object, send: object) -> None:
+        raise AssertionError("a page of the guard itself")
+
+    async def asked(**headers: str) -> int:
+        transport = httpx.ASGITransport(Guard(app, {ENTER: ENTER_PAGE}))  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:4200") as client:
+            own = {"Sec-Fetch-Mode": "navigate"} | {name.replace("_", "-"): value for name, value in headers.items()}
+            return (await client.get(ENTER, headers=own)).status_code
+
+    assert asyncio.run(asked()) == asyncio.run(asked(Sec_Fetch_Site="none")) == 200
+    assert asyncio.run(asked(Sec_Fetch_Site="cross-site")) == asyncio.run(asked(Sec_Fetch_Site="same-site")) == 403
 
 
 def test_the_server_of_a_single_command_refuses_strangers(servers: Place, home: Home) -> None:

@@ -28,6 +28,9 @@ PRESET = "glyphs-protonet-5w1s"
         ("every night", "UTC", "cron='every night' is no time that cron knows; write minute hour day month weekday"),
         ("61 3 * * *", "UTC", "cron='61 3"),
         ("", "UTC", "cron=''"),
+        ("0 3 * * * *", "UTC", "cron='0 3 * * * *' has 6 fields, and cron has five; write minute hour day"),
+        ("0 0 1 1 * 0 2020", "UTC", "has 7 fields, and cron has five"),
+        ("0 0 31 2 *", "UTC", "cron='0 0 31 2 *' is a time that never comes; write minute hour day"),
         ("0 3 * * *", "Europe/Berlim", "unknown time zone 'Europe/Berlim'; write it as Europe/Berlin or UTC"),
         ("0 3 * * *", "", "unknown time zone ''"),
     ],
@@ -35,6 +38,11 @@ PRESET = "glyphs-protonet-5w1s"
 def test_a_wrong_time_is_said(cron: str, timezone: str, message: str) -> None:
     with pytest.raises(UsageError, match=message.replace("*", r"\*")):
         check_schedule(Schedule(cron, timezone, PRESET, []))
+
+
+@pytest.mark.parametrize("cron", ["0 3 * * *", "@daily", "30 2 * * MON-FRI", "0 3 29 2 *", "0 3 L * *"])
+def test_a_time_that_comes_is_taken(cron: str) -> None:
+    check_schedule(Schedule(cron, "Europe/Berlin", PRESET, []))
 
 
 def test_a_wrong_time_is_said_before_anything_starts(home: Home) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from mlflow import MlflowClient
 from project_copy import TINY, command, run_tiny, wait_for
 
 from fewshot.project.paths import Home
@@ -57,7 +58,9 @@ def test_ui_serves_both_pages_a_worker_runs_the_deployment_and_all_ends(own_home
         children = psutil.Process(ui.pid).children(recursive=True)
         assert answers(f"http://127.0.0.1:{mlflow}/")
         assert answers(f"http://127.0.0.1:{prefect}/")
-        assert f"127.0.0.1:{prefect}/api" in httpx.get(f"http://127.0.0.1:{prefect}/ui-settings", timeout=20).text
+        # The page asks the server that it is from, by whichever name it was opened and through whichever tunnel.
+        assert httpx.get(f"http://127.0.0.1:{prefect}/ui-settings", timeout=20).json()["api_url"] == "/api"
+        artifacts_travel(f"http://127.0.0.1:{mlflow}")
         assert strangers_let_in(own_home, mlflow, prefect) == []
         _deploy_and_run(own_home, note.read_text().strip(), tmp_path / "worker.log")
         # The command finds the server that is there, and the results that the worker left.
@@ -162,6 +165,10 @@ def strangers_let_in(home: Home, mlflow: int, prefect: int) -> list[str]:
     hostile: list[dict[str, str]] = [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://localhost:8000"},  # a page on another port of this machine
+        {"Origin": "http://127.0.0.1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
         {"Host": "evil.example"},
         {"Host": "10.evil.example"},
         {"Host": "127.0.0.1.evil.example"},
@@ -181,6 +188,11 @@ def strangers_let_in(home: Home, mlflow: int, prefect: int) -> list[str]:
             preflight = client.options(place, headers={"Origin": "https://evil.example", **asked})
             if preflight.headers.get("access-control-allow-origin"):
                 let_in.append(f"{place} preflight: {preflight.headers}")
+        for name in ("127.0.0.1", "localhost"):  # the page is used by both names; what it asks is its own origin
+            for port in (mlflow, prefect):
+                page = client.get(f"http://127.0.0.1:{port}/", headers={"Host": f"{name}:{port}"})
+                if not page.is_success or "SAMEORIGIN" != page.headers["x-frame-options"]:
+                    let_in.append(f"own page {name}:{port}: {page.status_code} {page.headers}")
         # Without Origin: what has no key reads and writes nothing; what has it writes only with a token.
         api = f"http://127.0.0.1:{prefect}/api"
         if (without := client.post(f"{api}/flows/filter", json={})).status_code not in (401, 403):
@@ -192,6 +204,16 @@ def strangers_let_in(home: Home, mlflow: int, prefect: int) -> list[str]:
         if ask(api, key, "/flows/filter", {}) is None:
             let_in.append("our own question was refused")
     return let_in
+
+
+def artifacts_travel(address: str) -> None:
+    """An artifact that is given to the server comes back, and lies where the server keeps them."""
+    client = MlflowClient(address, address)
+    run = client.create_run(client.create_experiment("artifacts travel"))
+    assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
+    client.log_text(run.info.run_id, "text", "file.txt")
+    assert [found.path for found in client.list_artifacts(run.info.run_id)] == ["file.txt"]
+    client.set_terminated(run.info.run_id)
 
 
 def _wait_for_pool(url: str, key: str, limit_s: float = 100) -> None:

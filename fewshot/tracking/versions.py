@@ -23,13 +23,12 @@ RESTORED = "fewshot.restored"
 """Tag of a version: when it was made the champion again by hand, after it was rolled back."""
 CLEANED = "fewshot.cleaned"
 """Tag of a version: when its files were removed, because nothing led to it; see `fewshot.tracking.unused`."""
-_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
-"""As DVC writes it; it is part of a path in its cache."""
-_NUMBER = re.compile("[1-9][0-9]{0,8}")
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 """Aliases of versions; see `fewshot.tracking.aliases`."""
 
-
+_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+"""As DVC writes it; it is part of a path in its cache."""
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
@@ -167,7 +166,6 @@ def _read(found: Any, aliases: dict[str, Any]) -> Version:
     # A version that somebody made by hand belongs to no run.
     created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
     return Version(found.name, number, found.run_id or "", dict(found.tags), of_version, created)
-    return Version(found.name, number, found.run_id or "", dict(found.tags), of_version)
 
 
 def _no_longer_ours(tag: str, uri: str) -> RegistryError:

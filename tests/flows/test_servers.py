@@ -191,7 +191,7 @@ def strangers_let_in(home: Home, mlflow: int, prefect: int) -> list[str]:
         for name in ("127.0.0.1", "localhost"):  # the page is used by both names; what it asks is its own origin
             for port in (mlflow, prefect):
                 page = client.get(f"http://127.0.0.1:{port}/", headers={"Host": f"{name}:{port}"})
-                if not page.is_success or "SAMEORIGIN" != page.headers["x-frame-options"]:
+                if not page.is_success or page.headers["x-frame-options"] != "SAMEORIGIN":
                     let_in.append(f"own page {name}:{port}: {page.status_code} {page.headers}")
         # Without Origin: what has no key reads and writes nothing; what has it writes only with a token.
         api = f"http://127.0.0.1:{prefect}/api"

@@ -21,7 +21,7 @@ from fewshot.tracking.versions import CLEANED, list_versions
 from flows.cleaning import prefect_history, state_folder
 from flows.dvc.cache import unneeded_objects
 
-HISTORY = "Prefect's history"
+DATABASE, HISTORY = "MLflow's database", "Prefect's history"
 KEEP_DAYS = 30
 """Days that unneeded things are kept, if nobody says otherwise."""
 
@@ -43,6 +43,13 @@ class Cleaned:
     there: int
     number: int
     removed: int
+    retrainings: int
+    """Retrainings that the bytes there are of; 0 where they grow with something else."""
+
+    @property
+    def each(self) -> float:
+        """Bytes of one retraining."""
+        return self.there / self.retrainings if self.retrainings else 0.0
 
 
 def clean(home: Home, keep_days: int, dry_run: bool = False) -> list[Cleaned]:
@@ -56,6 +63,11 @@ def clean(home: Home, keep_days: int, dry_run: bool = False) -> list[Cleaned]:
         number, removed = dict.fromkeys(there, 0), dict.fromkeys(there, 0)
         store = Store.open(home)
         with aliases_stand(store):
+            retrainings = state_folder.retrainings(home)
+            retrainings |= {
+                DATABASE: len(list_versions(store)),
+                HISTORY: prefect_history.count(home, datetime.now(UTC)),
+            }
             for found in _removals(home, store, before):
                 number[found.kind] += 1
                 removed[found.kind] += sum(map(state_folder.size, found.paths))
@@ -63,7 +75,7 @@ def clean(home: Home, keep_days: int, dry_run: bool = False) -> list[Cleaned]:
                     found.remove()
         number[HISTORY] = prefect_history.remove(home, before, dry_run)
         removed[HISTORY] = max(0, there[HISTORY] - state_folder.sizes(home)[HISTORY])
-    return [Cleaned(kind, there[kind], number[kind], removed[kind]) for kind in there]
+    return [Cleaned(kind, there[kind], number[kind], removed[kind], retrainings.get(kind, 0)) for kind in there]
 
 
 def _removals(home: Home, store: Store, before: datetime) -> Iterator[Removal]:

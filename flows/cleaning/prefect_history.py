@@ -30,10 +30,7 @@ def remove(home: Home, before: datetime, dry_run: bool) -> int:
 
     A server's database that is not in the state folder is that server's. PipelineError if Prefect fails.
     """
-    database = home.prefect / "prefect.db"
-    if not database.is_file():
-        return 0
-    found = _count(database, before)
+    database, found = home.prefect / "prefect.db", count(home, before)
     if found and not dry_run:
         age_s = (datetime.now(UTC) - before).total_seconds()
         variables = {
@@ -51,7 +48,11 @@ def remove(home: Home, before: datetime, dry_run: bool) -> int:
     return found
 
 
-def _count(database: Path, before: datetime) -> int:
+def count(home: Home, before: datetime) -> int:
+    """The flow runs that ended before a time, without those that another one called."""
+    database = home.prefect / "prefect.db"
+    if not database.is_file():
+        return 0
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=30)) as opened:
             moment = before.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

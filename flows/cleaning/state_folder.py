@@ -37,6 +37,18 @@ def sizes(home: Home) -> dict[str, int]:
     return found | {"DVC's cache": size(home.project / ".dvc" / "cache"), "all else": rest}
 
 
+def retrainings(home: Home) -> dict[str, int]:
+    """The number of retrainings that left something of a kind."""
+    places = {
+        "trainings": home.trainings,
+        "evaluations": home.evaluations,
+        "reports": home.state / "reports",
+        "files of versions": home.mlflow / "artifacts" / "models",
+    }
+    counted = {kind: len(_entries(place)) for kind, place in places.items()}
+    return counted | {"records and locks": sum(file.name.startswith("meta-train-") for file in _entries(home.results))}
+
+
 def _database(file: Path) -> list[Path]:
     """A database and what SQLite keeps beside it while it is open."""
     return [file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")]

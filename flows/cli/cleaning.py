@@ -18,10 +18,11 @@ def clean(
     keep_days: Annotated[int, typer.Option(min=1, help="Days that what nothing needs is kept all the same.")] = 30,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing: say what would be.")] = False,
 ) -> None:
-    """Remove what no alias, rollback or unfinished work needs; say what is there, by kind.
+    """Remove what no alias, rollback or unfinished work needs, and say what is there, by kind.
 
-    Versions stay, with their records; those that the gate kept back lose their files. Every night: --set
-    clean.keep_days=30 of fewshot retrain and fewshot up.
+    All versions stay in the registry with their records; those that the gate kept back, or that were rolled back, lose
+    their files, which `fewshot verify` makes again. With `--set clean.keep_days=30`, fewshot retrain and fewshot up
+    do the same after each retraining.
     """
     from flows.cleaning.clean import clean as remove
     from flows.cli import output

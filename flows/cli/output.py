@@ -114,12 +114,15 @@ def outcome(found: dict[str, Any]) -> None:
 def cleaned(found: "list[Cleaned]", dry_run: bool) -> None:
     """Print what is there by kind, and what was removed or would be."""
     gone = "would be removed" if dry_run else "removed"
-    table, console = make_table("", "MB there", f"MB {gone}", "things"), make_console()
+    table, console = make_table("", "MB there", "MB a retraining", f"MB {gone}", "things"), make_console()
     for one in found:
-        table.add_row(one.kind, f"{one.there / 1e6:.1f}", f"{one.removed / 1e6:.1f}", str(one.number or ""))
-    there, removed = (sum(getattr(one, name) for one in found) for name in ("there", "removed"))
-    table.add_row("together", f"{there / 1e6:.1f}", f"{removed / 1e6:.1f}", "")
+        each = f"{one.each / 1e6:.2f}" if one.retrainings else ""
+        table.add_row(one.kind, f"{one.there / 1e6:.1f}", each, f"{one.removed / 1e6:.1f}", str(one.number or ""))
+    there, each, removed = (sum(getattr(one, name) for one in found) for name in ("there", "each", "removed"))
+    table.add_row("together", f"{there / 1e6:.1f}", f"{each / 1e6:.2f}", f"{removed / 1e6:.1f}", "")
     console.print(table)
+    if each:
+        console.print(f"a retraining each night would add {365 * each / 1e9:.2f} GB in a year if nothing were removed")
     if dry_run:
         console.print("nothing was removed; Prefect's history has no size before it is. Next: fewshot clean")
 

@@ -86,12 +86,12 @@ class Dataset:
         return sha256_json([self.pack.digest, splits, self.scheme.episodes_digest])
 
 
-def open_dataset(data_dir: Path, dataset: str, scheme: str = "") -> Dataset:
+def open_dataset(data_dir: str | Path, dataset: str, scheme: str = "") -> Dataset:
     """Open a prepared dataset with a split scheme (empty: its default) and check every file by its digest.
 
     Raises UsageError for an unknown name, DataError if it is not prepared, DamagedFileError if a file was changed.
     """
-    scheme = check_scheme(dataset, scheme)
+    scheme, data_dir = check_scheme(dataset, scheme), Path(data_dir)
     folder = data_dir / dataset
     pack_folder, scheme_file = folder / "pack", scheme_path(data_dir, dataset, scheme)
     if not pack_folder.is_dir() or not scheme_file.exists():

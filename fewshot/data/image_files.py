@@ -97,6 +97,19 @@ def read_image(
     return pixels[None] if channel == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def as_shown(image: Image.Image) -> UInt8[np.ndarray, "height width"] | UInt8[np.ndarray, "height width 3"]:
+    """The pixels of an image as it looks: grey, or RGB if it may have colours; what shows through is white.
+
+    Raises UsageError for one whose black and white are not known.
+    """
+    try:
+        whole = eight_bits(image, getattr(image, "tag_v2", {}))
+    except ValueError as error:
+        raise UsageError(f"an image of mode {image.mode} can't be read: {error}") from None
+    is_grey = set(whole.getbands()) <= {"1", "L", "A"}
+    return np.asarray(_on_white(whole).convert("L" if is_grey else "RGB"))
+
+
 def _fitted(image: Image.Image, width: int, height: int) -> Image.Image:
     """Whole and centred in a black frame; the narrow side of a strip keeps a pixel at least."""
     scale = min(width / image.width, height / image.height)

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -25,6 +26,12 @@ SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 """Share of the classes that each split gets, where nothing else is said."""
 
 
+_NAME = re.compile(r"(?!\.{1,2}$)[^/\\:\x00-\x1f\x7f]{1,100}")
+"""A dataset's name: files of results are called by it."""
+_SIDES = range(1, 4097)
+"""Pixels that a side of an image may have."""
+
+
 class Parts(NamedTuple):
     """A dataset without a file of fixed episodes."""
 
@@ -38,9 +45,11 @@ def from_arrays(images: Any, labels: Any, name: str = "arrays", splits: Splits =
 
     `images` is an array or tensor [image, channel, height, width], [image, height, width] or [image, height, width,
     channel], uint8 or float in [0, 1]. Labels may be of any kind; a class is called by its label's text. Raises
-    UsageError for other images, for labels that name no class or two at once, and for splits that name no or unknown
-    classes.
+    UsageError for other images, for labels that name no class or two at once, for splits that name no or unknown
+    classes, and for a name that can't be a file's.
     """
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise UsageError(f"name={name!r}: give a dataset a name of up to 100 characters, without / \\ and :")
     pixels = _as_uint8(images)
     names = np.array(class_names(labels))
     if len(names) != len(pixels):
@@ -63,8 +72,9 @@ def from_arrays(images: Any, labels: Any, name: str = "arrays", splits: Splits =
 def from_torch(dataset: Any, name: str = "torch", splits: Splits = "hash") -> Parts:
     """All items of a torch dataset that gives (image, label): tensors, arrays or PIL images of one size.
 
-    What comes after the label in an item is left out. Raises UsageError that names the first item of another form or
-    size, and for a dataset without a length.
+    PIL images become grey or RGB as they look: the colours of a palette, what is transparent on white. What comes after
+    the label in an item is left out. Raises UsageError that names the first item of another form or size, and for a
+    dataset without a length.
     """
     images: list[np.ndarray] = []
     labels: list[Any] = []
@@ -88,8 +98,11 @@ def from_torch(dataset: Any, name: str = "torch", splits: Splits = "hash") -> Pa
 def from_folder(folder: str | Path, side: int = 84, channels: Literal[1, 3] = 3, splits: Splits = "hash") -> Parts:
     """The images below a folder, each folder that holds some being a class, fitted into a square.
 
-    Raises DataError for a folder that is not there or holds no image, and for a file that can't be read as one.
+    Raises DataError for a folder that is not there or holds no image, and for a file that can't be read as one;
+    UsageError for a side that is not from 1 to 4096 pixels, and for other channels.
     """
+    if side not in _SIDES or channels not in (1, 3):
+        raise UsageError(f"side={side!r}, channels={channels!r}: give a side of 1 to 4096 pixels, and 1 or 3 channels")
     from fewshot.data.class_folders import find_images
     from fewshot.data.image_files import read_images
 
@@ -99,7 +112,8 @@ def from_folder(folder: str | Path, side: int = 84, channels: Literal[1, 3] = 3,
     if not found:
         raise DataError(f"{folder} holds no image; put a folder of images into it for each class")
     images = read_images([one.file for one in found], (channels, side, side), "bright")
-    return from_arrays(images, [one.class_name for one in found], Path(folder).resolve().name, splits)
+    name = re.sub(r"[:\\\x00-\x1f\x7f]", "_", Path(folder).resolve().name)[:100] or "folder"
+    return from_arrays(images, [one.class_name for one in found], name, splits)
 
 
 def _assigned(splits: Splits, classes: list[str]) -> dict[str, tuple[str, ...]]:
@@ -115,7 +129,12 @@ def _assigned(splits: Splits, classes: list[str]) -> dict[str, tuple[str, ...]]:
         }
     if isinstance(splits, str):
         raise unknown("kind of splits", splits, ("hash", "test-only"))
-    found = {split: tuple(sorted(str(label) for label in labels)) for split, labels in splits.items()}
+    if not isinstance(splits, Mapping) or any(isinstance(labels, str) for labels in splits.values()):
+        raise UsageError(f'splits={splits!r}: give "hash", "test-only" or the labels of each split, {{"train": [...]}}')
+    try:
+        found = {str(split): tuple(sorted({str(label) for label in labels})) for split, labels in splits.items()}
+    except TypeError:
+        raise UsageError(f"splits={splits!r}: give a list of labels for each split") from None
     of_split: dict[str, str] = {}
     for split, names in found.items():
         if split not in SPLITS:
@@ -135,7 +154,7 @@ def class_names(labels: Any) -> list[str]:
         raise UsageError(f"labels of shape {tuple(labels.shape)}; give a sequence with one label for each image")
     try:
         given = [label.item() if hasattr(label, "item") else label for label in labels]
-    except TypeError:
+    except (TypeError, ValueError, RuntimeError):  # the latter two: an array for a label
         raise UsageError(f"labels are {type(labels).__name__}; give one label for each image") from None
     meant: dict[str, Any] = {}
     for place, label in enumerate(given):
@@ -160,6 +179,10 @@ def _items(dataset: Any) -> Iterator[Any]:
 
 
 def _array(image: Any) -> np.ndarray:
+    if hasattr(image, "getbands"):  # one of Pillow's
+        from fewshot.data.image_files import as_shown
+
+        return as_shown(image)
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu()
         return np.asarray(image.float() if image.dtype == torch.bfloat16 else image)

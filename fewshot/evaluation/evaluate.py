@@ -1,5 +1,6 @@
 """Evaluation on fixed test episodes: every number with its interval, every episode's accuracy kept."""
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.schema import EvaluateSettings
 from fewshot.system.files import read_json, sha256_file, write_bytes, write_json
 from fewshot.system.progress import report_progress
+
+log = logging.getLogger(__name__)
 
 LARGEST_CONFUSION = 40
 """Up to so many classes a confusion table is by class; beyond, by group (alphabet, writing system)."""
@@ -46,12 +49,15 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model | str | Path, dataset: Dataset, options: EvaluateSettings | None = None, folder: Path | None = None
+    model: Model | str | Path,
+    dataset: Dataset,
+    options: EvaluateSettings | None = None,
+    folder: str | Path | None = None,
 ) -> Evaluation:
     """Test a model on a dataset's fixed test episodes, for each shape of `options`; write to `folder` if there is one.
 
     A path is that of a model folder; what `load_model` raises is raised.
-    A dataset that the model was not trained on may have too few classes for a shape; that shape is left out there.
+    A dataset that the model was not trained on may have too few classes for a shape, which is then left out, and said.
     Methods that can treat queries both ways are measured both ways, on the same episodes and weights. Raises DataError
     for images of another size than the model was trained on.
     """
@@ -61,7 +67,10 @@ def evaluate(
     bank = ImageBank(dataset.pack.images, model.compute.device)
     _check_images(model, bank, dataset.name)
     modes = model.method.batch_norm_modes
-    runs = [(shape, mode) for shape in options.shapes if _fits(shape, dataset, model) for mode in modes]
+    shapes = [shape for shape in options.shapes if _fits(shape, dataset, model)]
+    for shape in sorted(set(options.shapes) - set(shapes), key=str):
+        log.warning("%s has %d test classes: %s is left out", dataset.name, len(dataset.class_table("test")), shape)
+    runs = [(shape, mode) for shape in shapes for mode in modes]
     results, confusion, arrays = {}, {}, {}
     with report_progress(f"evaluating on {dataset.name}", len(runs)) as reporter:
         for done, (shape, mode) in enumerate(runs, start=1):
@@ -74,7 +83,7 @@ def evaluate(
             reporter(done, f"{key} {results[key]}")
     if folder is None:
         return Evaluation(results, confusion)
-    return _write(folder, dataset, model, Evaluation(results, confusion), arrays)
+    return _write(Path(folder), dataset, model, Evaluation(results, confusion), arrays)
 
 
 def read_evaluation(file: Path) -> Evaluation:

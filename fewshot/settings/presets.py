@@ -30,13 +30,15 @@ def preset_summary(name: str) -> str:
     return "\n".join(header)
 
 
-def load_settings(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -> Settings:
+def load_settings(preset: str | Path = DEFAULT_PRESET, overrides: list[str] | None = None) -> Settings:
     """A preset, by name or as the path of a TOML file, with `overrides` such as "train.steps=2000".
 
     A missing file, or a wrong name or value, raises UsageError.
     """
+    if isinstance(overrides, str):
+        raise UsageError(f"overrides={overrides!r}: give a list of settings, such as [{overrides!r}]")
     try:
-        values = migrate_settings(tomllib.loads(_preset_text(preset)), is_chosen=True)
+        values = migrate_settings(tomllib.loads(_preset_text(str(preset))), is_chosen=True)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"preset {preset} is not valid TOML: {error}") from None
     # Names first: the settings of a method are kept whether they stand before it or after it.

@@ -40,7 +40,7 @@ STATISTICS_IMAGES = 1000
 
 
 def train(
-    settings: Settings, dataset: Dataset, folder: Path | None = None, on_metrics: OnMetrics | None = None
+    settings: Settings, dataset: Dataset, folder: str | Path | None = None, on_metrics: OnMetrics | None = None
 ) -> TrainResult:
     """Meta-train in `folder`: begin, go on from its newest checkpoint, or return its finished result at once.
 
@@ -50,7 +50,7 @@ def train(
     belongs to a training of other settings, data or code.
     """
     identity = training_identity(settings, dataset)
-    folder = folder or Path(".fewshot", "training", identity.name)
+    folder = Path(folder or Path(".fewshot", "training", identity.name))
     if (finished := read_result(folder, identity)) is not None:
         return finished
     # A folder that can't be written is found now, not at the first checkpoint.

@@ -78,6 +78,8 @@ def test_fixed_episodes_are_the_same_each_time() -> None:
         (IMAGES, np.array(LABELS)[:, None], "hash", r"labels of shape \(80, 1\)"),
         ([IMAGES[0], IMAGES[0][:, 1:]], LABELS, "hash", "the images differ in size"),
         (IMAGES, LABELS, {"trian": [1]}, "unknown split 'trian'; did you mean 'train'"),
+        (IMAGES, LABELS, {"train": "12"}, 'give "hash", "test-only" or the labels of each split'),
+        (IMAGES, [np.arange(2)] * 80, "hash", "labels are list; give one label for each image"),
         (IMAGES, LABELS, {"train": [1, 11]}, r"unknown class in splits\['train'\] '11'"),
         (IMAGES, LABELS, {"train": [1, 2], "test": [2]}, "class '2' is in two splits, train and test"),
     ],
@@ -85,6 +87,29 @@ def test_fixed_episodes_are_the_same_each_time() -> None:
 def test_what_does_not_fit_is_said(images: np.ndarray, labels: list[object], splits: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Dataset.from_arrays(images, labels, splits=splits)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", "..", "", "a:b", "a\\b", "a\nb", "x" * 101])
+def test_a_name_that_can_not_be_a_files_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"give a dataset a name of up to 100 characters, without / \\ and :"):
+        Dataset.from_arrays(IMAGES, LABELS, name=name)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "PA", "CMYK", "YCbCr", "I;16", "HSV"])
+def test_pictures_of_every_mode_are_read_as_they_look(mode: str) -> None:
+    look = Image.fromarray(np.full((6, 5, 3), (200, 30, 90), np.uint8))
+    grey = mode in ("1", "L", "LA", "I;16")
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(look.convert("L")).astype(np.uint16) * 257)
+    else:
+        picture = look.convert("P" if mode == "PA" else mode, palette=Image.Palette.ADAPTIVE).convert(mode)
+    expected = np.asarray(look.convert(mode if mode == "1" else "L") if grey else look).astype(float)
+    expected = expected * 255 if mode == "1" else expected
+    found = Dataset.from_torch([(picture, 0)] * 2).pack.images[0]
+    assert found.shape == ((1, 6, 5) if grey else (3, 6, 5))
+    assert abs(found - (expected[None] if grey else expected.transpose(2, 0, 1))).max() <= 30
+    with pytest.raises(UsageError, match="an image of mode F can't be read"):
+        Dataset.from_torch([(look.convert("F"), 0)])
 
 
 def test_too_few_classes_are_said_with_their_number() -> None:
@@ -118,6 +143,8 @@ def test_a_folder_is_a_dataset_of_its_folders(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no image"):
         Dataset.from_folder(tmp_path / "empty")
+    with pytest.raises(UsageError, match="side=100000, channels=3: give a side of 1 to 4096 pixels"):
+        Dataset.from_folder(tmp_path, side=100_000)
     with pytest.raises(DataError, match="nowhere is no folder; give one with a folder of images for each class"):
         Dataset.from_folder(tmp_path / "nowhere")
 

@@ -20,7 +20,7 @@ from fewshot.project.tool_environment import environment
 from fewshot.system.files import write_bytes
 from flows.dvc import watched_folders
 from flows.dvc.repair import remove_damaged
-from flows.dvc.yaml_files import read_yaml
+from flows.dvc.yaml_files import check_config, read_yaml
 
 
 def stages_of(dataset: str) -> tuple[str, ...]:
@@ -141,6 +141,8 @@ def _dvc(home: Home, *arguments: str) -> str:
         for name in ("dvc.yaml", "params.yaml", "dvc.lock"):
             if (home.project / name).exists():
                 read_yaml(home.project / name)  # of what is wrong in them, DVC says less
+        for name in ("config", "config.local"):
+            check_config(home.project / ".dvc" / name)
         raise _error(arguments, done.stderr)
     return done.stdout
 
@@ -170,6 +172,8 @@ def _error(arguments: tuple[str, ...], stderr: str) -> DataError | PipelineError
     own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     said = own or [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:] or ["?"]
     message = f"dvc {' '.join(arguments)} failed: {said[0]}"
+    if "missing from 'params.yaml'" in message:
+        message += " Write them there, or restore it: git checkout params.yaml"
     may_pass = re.search(r"after \d+ tries|is busy|Unable to acquire lock", stderr)
     return PipelineError(message) if may_pass else DataError(message)
 

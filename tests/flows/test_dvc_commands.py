@@ -58,6 +58,12 @@ def test_a_lost_cache_is_filled_again_from_data_that_are_whole(own_home: Home) -
             r"params\.yaml is not valid in line 2 .*; correct it, or restore it: git checkout",
         ),
         ("params.yaml", "- a\n", r"params\.yaml holds no names and values; restore it: git checkout params\.yaml"),
+        (
+            ".dvc/config",
+            "<<<<<<< HEAD\n[core]\n=======\n>>>>>>> other\n",
+            r"\.dvc/config holds a merge conflict; keep one side \(git checkout --ours \.dvc/config",
+        ),
+        (".dvc/config", "[core\n", r"config is no configuration of DVC's .*restore it: git checkout \.dvc/config"),
     ],
 )
 def test_what_is_wrong_in_a_file_that_git_changes_is_said(own_home: Home, name: str, text: str, message: str) -> None:

@@ -39,6 +39,7 @@ def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str,
         "MLFLOW_TRACKING_URI": f"sqlite:///{home.mlflow / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         # MLflow's own defaults try a dead server for 4 minutes at each call. These wait 0, 2 and 4 s, and up to 1 s
         # more each time; a step that failed is tried twice more, 3 s and 20 s later. So a server that is started again

@@ -16,6 +16,8 @@ from fewshot.tracking.client import Client, error_code, mlflow_errors
 from fewshot.tracking.database import query, sqlite_file
 from fewshot.tracking.moved import follow
 
+_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""Codes of MLflow's errors about what does not exist. Whatever else goes wrong says nothing of what is there."""
 _WAIT_S = 300.0
 """Seconds to wait for another process that upgrades the database."""
 
@@ -99,8 +101,10 @@ class Store:
             return bool(rows)
         try:
             return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
-        except RegistryError:
-            return False
+        except RegistryError as error:
+            if error_code(error) in _NOT_THERE:
+                return False
+            raise
 
     def aliases(self, model: str, version: str) -> list[str] | None:
         """The aliases of a model version; None if there is no such version."""
@@ -114,8 +118,10 @@ class Store:
         try:
             found = self.client.get_registered_model(model).aliases
             self.client.get_model_version(model, version)
-        except RegistryError:
-            return None
+        except RegistryError as error:
+            if error_code(error) in _NOT_THERE:
+                return None
+            raise
         return sorted(alias for alias, number in found.items() if str(number) == version)
 
     def files_of(self, model: str, version: str) -> Path | None:
@@ -161,7 +167,7 @@ class Store:
         try:
             return str(self.client.get_model_version_by_alias(model, alias).version)
         except RegistryError as error:
-            if error_code(error) in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if error_code(error) in _NOT_THERE:
                 return ""
             raise
 

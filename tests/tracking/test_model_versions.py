@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -269,13 +270,22 @@ def test_only_runs_of_dead_processes_of_this_machine_are_marked(store: Store) ->
 
 def test_a_champion_that_cannot_be_asked_for_is_not_one_that_does_not_exist(store: Store) -> None:
     class NoAnswer:
-        def get_model_version_by_alias(self, name: str, alias: str) -> None:
-            raise MlflowException("API request to http://127.0.0.1:9 failed with exception", error_code=INTERNAL_ERROR)
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            def asked(*_: str) -> None:
+                raise MlflowException("API request to http://127.0.0.1:9 failed with exception", INTERNAL_ERROR)
+
+            return asked
 
     assert store.version_with("glyphs-protonet", "nobody") == ""
-    store.client = Client(NoAnswer(), "http://127.0.0.1:9")  # type: ignore[arg-type]
-    with pytest.raises(RegistryError, match=r"MLflow at http://127\.0\.0\.1:9 does not answer; start that server"):
-        store.version_with("glyphs-protonet", "champion")
+    store.uri = "http://127.0.0.1:9"
+    store.client = Client(NoAnswer(), store.uri)  # type: ignore[arg-type]
+    for ask in (
+        lambda: store.version_with("glyphs-protonet", "champion"),
+        lambda: store.aliases("glyphs-protonet", "1"),
+        lambda: store.run_exists("0" * 32),
+    ):
+        with pytest.raises(RegistryError, match=r"MLflow at http://127\.0\.0\.1:9 does not answer; start that server"):
+            ask()
 
 
 def test_opening_the_store_and_its_quick_questions_need_no_import_of_mlflow(home: Home, store: Store) -> None:

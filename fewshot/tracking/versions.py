@@ -139,6 +139,8 @@ def find_version(store: Store, reference: str) -> Version:
             raise RegistryError(f"{reference!r} names no version; write NAME/NUMBER, as in glyphs-protonet/3")
     else:
         model, _, alias = name.partition("@")
+        if not model:
+            raise RegistryError(f"{reference!r} names no model; write NAME, NAME@ALIAS or NAME/NUMBER")
         alias = alias or CHAMPION
         number = store.version_with(model, alias)
         if not number:

@@ -10,6 +10,7 @@ import typer
 from typer.models import CommandInfo
 
 from fewshot.cli import app as library
+from fewshot.errors import UsageError
 from fewshot.system.text import shown, take_any_text
 from flows.cli import cleaning, data, failures, running, servers, versions
 
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     take_any_text()
     try:
+        _check_working_folder()
         status = build_app()(args=arguments, standalone_mode=False)
         # Typer itself turns Ctrl-C into this status, and says nothing.
         return failures.report(typer.Abort()) if status == failures.INTERRUPTED else int(status or 0)
@@ -67,6 +69,14 @@ def _group(app: typer.Typer, name: str) -> typer.Typer:
     [group] = [found.typer_instance for found in app.registered_groups if found.name == name]
     assert group is not None
     return group
+
+
+def _check_working_folder() -> None:
+    """UsageError if the working folder was deleted: Python, torch and git each fail there in words of their own."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the working folder was deleted; go to one that is there, such as the project's") from None
 
 
 def _place(command: CommandInfo) -> int:

@@ -54,6 +54,18 @@ def test_wrong_input_is_one_line(
     assert "Traceback" not in err
 
 
+def test_a_working_folder_that_was_deleted_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for command in (["presets"], ["history", "glyphs-protonet"]):
+        assert main(command) == 2
+        assert capsys.readouterr().err.startswith("error: the working folder was deleted; go to one that is there")
+
+
 def test_a_gpu_that_is_not_there_is_said_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     assert main(["run", "--set", "device=cuda:97"]) == 2

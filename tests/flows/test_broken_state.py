@@ -70,3 +70,6 @@ def test_a_name_that_no_model_has_is_no_filter(name: str, home: Home) -> None:
     for reference in ("a/b/c", "a/x", "a/", "a/-1"):
         with pytest.raises(RegistryError, match=r"names no version; write NAME/NUMBER"):
             find_version(Store.open(home), reference)
+    for reference in ("", "models:/", "@champion"):
+        with pytest.raises(RegistryError, match=r"names no model; write NAME, NAME@ALIAS or NAME/NUMBER"):
+            find_version(Store.open(home), reference)

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from fewshot.data.dataset import Dataset, open_dataset
-from fewshot.errors import DataError, FewshotError, PipelineError
+from fewshot.errors import DataError, FewshotError, PipelineError, UsageError
 from fewshot.evaluation.evaluate import evaluate
 from fewshot.model import describe_model, load_model
 from fewshot.project.doctor import Finding
@@ -66,21 +66,21 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
         raise PipelineError(
             f"{version.model}/{version.number} has no {SETTINGS} tag: it was registered by an older fewshot"
         )
-    settings, folder = version.settings(), None
+    settings, folder = _usable_settings(version), None
     if CLEANED not in tags:
         files = store.download(version.uri)
         yield _artifact(version, files)
         folder = model_in(files, version.uri)
-        weights = _weights(folder, tags)
+        weights = _weights(folder, version)
         yield weights
         yield _settings(folder, version)
     elif evaluate_only:
         raise PipelineError(f"{removed(version)}; without --evaluate-only it is made from its record")
     else:
         yield Finding("files", True, f"removed {tags[CLEANED][:10]} by fewshot clean; the record is compared with")
-    yield _environment(home, tags)
+    yield _environment(home, version)
     if evaluate_only and folder is not None:
-        dataset, data = _data(home, settings, tags)
+        dataset, data = _data(home, settings, version)
         yield data
         if weights.ok and dataset is not None:
             yield _numbers(home, version, folder, dataset, settings)
@@ -89,7 +89,7 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
         yield code
         elsewhere = Home(tree, tree / ".fewshot")
         _fetch_data(elsewhere, settings["data"]["dataset"], version.data_md5())
-        dataset, data = _data(elsewhere, settings, tags)
+        dataset, data = _data(elsewhere, settings, version)
         yield data
         write_bytes(tree / "rebuild.json", tags[SETTINGS].encode())
         steps.remark(f"training in {tree}, for as long as it took then")
@@ -109,8 +109,16 @@ def _artifact(version: Version, files: Path) -> Finding:
     return Finding("files", same, said)
 
 
-def _weights(folder: Path, tags: dict[str, str]) -> Finding:
-    found, expected = sha256_file(folder / "weights.safetensors"), tags["fewshot.weights_sha256"]
+def _usable_settings(version: Version) -> dict[str, Any]:
+    """The settings of its record as plain values; PipelineError if they are none of this release."""
+    try:
+        return settings_from(version.settings()).plain()
+    except UsageError as error:
+        raise PipelineError(f"the tag {SETTINGS} of {version.uri} can't be used: {error}") from None
+
+
+def _weights(folder: Path, version: Version) -> Finding:
+    found, expected = sha256_file(folder / "weights.safetensors"), version.tag("fewshot.weights_sha256")
     if found == expected:
         return Finding("weights", True, f"sha256 {found[:16]}..., as registered")
     return Finding("weights", False, f"tampered with: sha256 {found[:16]}..., but {expected[:16]}... was registered")
@@ -118,20 +126,21 @@ def _weights(folder: Path, tags: dict[str, str]) -> Finding:
 
 def _settings(folder: Path, version: Version) -> Finding:
     held, recorded = describe_model(folder).settings_values, version.settings()
-    if all(held[name] == recorded[name] for name in TRAINING_KEYS):  # others may have changed since it was trained
+    if all(held[name] == recorded.get(name) for name in TRAINING_KEYS):  # others may have changed since it was trained
         return Finding("settings", True, "those of the record")
     return Finding("settings", False, "model.json in the artifact holds other settings than the record")
 
 
-def _environment(home: Home, tags: dict[str, str]) -> Finding:
-    here, recorded = requirements_hash(home.project), tags["fewshot.lock_key"]
+def _environment(home: Home, version: Version) -> Finding:
+    here, recorded = requirements_hash(home.project), version.tag("fewshot.lock_key")
     if here == recorded:
-        return Finding("lock", True, f"requirements.lock {here[:16]}..., as then, on {tags['fewshot.machine']}")
+        machine = version.tags.get("fewshot.machine") or "an unknown machine"
+        return Finding("lock", True, f"requirements.lock {here[:16]}..., as then, on {machine}")
     return Finding("lock", False, f"requirements.lock is {here[:16]}..., it was {recorded[:16]}...; results may differ")
 
 
-def _data(home: Home, settings: dict[str, Any], tags: dict[str, str]) -> tuple[Dataset | None, Finding]:
-    name, recorded = settings["data"]["dataset"], tags["fewshot.data_digest"]
+def _data(home: Home, settings: dict[str, Any], version: Version) -> tuple[Dataset | None, Finding]:
+    name, recorded = settings["data"]["dataset"], version.tag("fewshot.data_digest")
     try:
         dataset = open_dataset(home.data, name, settings["data"]["split_scheme"])
     except DataError as error:
@@ -152,7 +161,7 @@ def _fetch_data(tree: Home, dataset: str, md5: dict[str, str]) -> None:
 
 def _weights_again(store: Store, version: Version, rebuilt: Path, folder: Path | None) -> Finding:
     found = read_json(rebuilt / "result.json", "verify again")["weights_sha256"]
-    if found == version.tags["fewshot.weights_sha256"]:
+    if found == version.tag("fewshot.weights_sha256"):
         return Finding("rebuilt", True, f"bit-identical: sha256 {found[:16]}...")
     now = read_history(rebuilt / "history.json")
     pairs = zip(Run(store, version.run_id).training_curve(), now, strict=False)

@@ -32,6 +32,8 @@ class DataSettings(Immutable):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+            return values  # the fields' own types say what is wrong
         dataset = values.get("dataset", "glyphs")
         scheme = check_scheme(dataset, values.get("split_scheme", ""))
         return {**values, "dataset": dataset, "split_scheme": scheme}

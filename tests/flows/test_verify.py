@@ -2,11 +2,16 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from conftest import Place, at_home
 from project_copy import command, run_tiny
+from test_retrain import retrain
 
-from fewshot.project.paths import Home
+from fewshot.errors import FewshotError
+from fewshot.project.paths import Home, find_home
 from fewshot.tracking.artifact import model_folder
 from fewshot.tracking.store import Store
 from fewshot.tracking.unused import Unused, remove_files
@@ -34,6 +39,14 @@ def repository(own_home: Home) -> Home:
     git(own_home, "add", "-A")
     git(own_home, "commit", "-qm", "as it is")
     return own_home
+
+
+@pytest.fixture(scope="module")
+def judged(template: Path, tmp_path_factory: pytest.TempPathFactory, servers: Place) -> Iterator[Store]:
+    """The registry of a project with a version, in which this process works."""
+    with at_home(Home(template, tmp_path_factory.mktemp("judged") / "state"), servers) as home:
+        retrain()
+        yield Store.open(home)
 
 
 def train(home: Home, *overrides: str) -> None:
@@ -119,3 +132,30 @@ def test_a_version_whose_files_were_removed_is_rebuilt_to_the_bit_from_its_recor
     assert (status, text.count("\n")) == (1, 1)
     assert "were removed" in text
     assert "without --evaluate-only it is made from its record" in text
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "message"),
+    [
+        ("fewshot.settings", '{"seed": "x"}', r"the tag fewshot\.settings of .* can't be used: setting seed = 'x'"),
+        ("fewshot.settings", '{"data": 5}', r"the tag fewshot\.settings of .* can't be used: setting data = 5"),
+        ("fewshot.settings", "[1]", r"fewshot\.settings of .* is not what was written there; restore it"),
+        *(
+            (name, None, f"has no tag {name}: an older fewshot registered it, or the tag was deleted; restore it")
+            for name in ("fewshot.weights_sha256", "fewshot.lock_key", "fewshot.data_digest")
+        ),
+    ],
+)
+def test_a_record_that_somebody_changed_is_said(judged: Store, tag: str, value: str | None, message: str) -> None:
+    from flows.verify import verify
+
+    kept = find_version(judged, "glyphs-protonet/1").tags[tag]
+    if value is None:
+        judged.untag_version("glyphs-protonet", "1", tag)
+    else:
+        judged.tag_version("glyphs-protonet", "1", {tag: value})
+    try:
+        with pytest.raises(FewshotError, match=message):
+            list(verify(find_home(), "glyphs-protonet/1", evaluate_only=True))
+    finally:
+        judged.tag_version("glyphs-protonet", "1", {tag: kept})

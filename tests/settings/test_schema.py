@@ -1,9 +1,12 @@
 """Settings: presets, overrides and what is said about wrong ones."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fewshot.errors import UsageError
 from fewshot.methods.inner_loop_settings import InnerLoopSettings
@@ -120,3 +123,22 @@ def test_the_order_of_overrides_does_not_matter_where_one_chooses_the_method() -
     words = ["method.inner_steps=3", "method.name=maml"]
     for order in (words, words[::-1]):
         assert load_settings(overrides=order).method.inner_steps == 3  # type: ignore[attr-defined]
+
+
+_PLAIN = settings_from({}).plain()
+_PLACES = [(section,) for section in _PLAIN] + [
+    (section, name) for section, values in _PLAIN.items() if isinstance(values, dict) for name in values
+]
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@given(st.sampled_from(_PLACES), _ANYTHING)
+def test_whatever_stands_in_the_place_of_a_setting_is_taken_or_said(place: tuple[str, ...], value: object) -> None:
+    values = json.loads(json.dumps(_PLAIN))
+    (values if len(place) == 1 else values[place[0]])[place[-1]] = value
+    with contextlib.suppress(UsageError):
+        settings_from(values)

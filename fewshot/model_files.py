@@ -44,6 +44,8 @@ class Description(BaseModel):
 
 def read_description(file: Path) -> Description:
     """`model.json` of this or an earlier format. DamagedFileError that says what is wrong with it."""
+    if not file.exists():
+        raise DamagedFileError(f"{file.parent} holds no model.json; give the folder of a model, as training wrote it")
     if file.is_file() and file.stat().st_size > _LARGEST:
         raise DamagedFileError(f"{file} is larger than any description of a model; {REMEDY}")
     try:

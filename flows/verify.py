@@ -88,7 +88,7 @@ def verify(home: Home, reference: str, evaluate_only: bool) -> Iterator[Finding]
     with work_tree(home, version) as (tree, code):
         yield code
         elsewhere = Home(tree, tree / ".fewshot")
-        _fetch_data(elsewhere, settings["data"]["dataset"], version.data_md5())
+        _fetch_data(elsewhere, settings["data"]["dataset"], version)
         dataset, data = _data(elsewhere, settings, version)
         yield data
         write_bytes(tree / "rebuild.json", tags[SETTINGS].encode())
@@ -150,13 +150,20 @@ def _data(home: Home, settings: dict[str, Any], version: Version) -> tuple[Datas
     return None, Finding("data", False, f"{name} is {dataset.digest[:16]}... now, it was {recorded[:16]}...")
 
 
-def _fetch_data(tree: Home, dataset: str, md5: dict[str, str]) -> None:
+def _fetch_data(tree: Home, dataset: str, version: Version) -> None:
     """The data of the record, as DVC kept them; those that nobody kept are made again."""
     try:
-        dvc.restore(tree, dataset, md5)
+        dvc.restore(tree, dataset, version.data_md5())
     except (FewshotError, KeyError):
         git(tree, "checkout", "dvc.lock")
-        run_in(tree.project, "-m", "flows.cli", "data", "prepare", dataset)
+        try:
+            run_in(tree.project, "-m", "flows.cli", "data", "prepare", dataset)
+        except PipelineError as error:
+            if CLEANED not in version.tags:
+                raise
+            raise PipelineError(
+                f"the data of {version.uri} are gone: {removed(version)}, and no commit holds the dvc.lock of its data"
+            ) from error
 
 
 def _weights_again(store: Store, version: Version, rebuilt: Path, folder: Path | None) -> Finding:

@@ -1,6 +1,7 @@
 """State of earlier releases stays readable: models, records, versions, settings."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,9 @@ def test_a_migrated_description_is_that_of_this_release(tmp_path: Path) -> None:
     assert description.data.split_scheme == "scripts"
     model = load_model(folder, "cpu")
     save_model(tmp_path, model.method.state_dict(), description.settings, description.image_shape, description.data)
-    assert describe_model(tmp_path) == description
+    written = describe_model(tmp_path)
+    assert replace(written, settings_values={}) == replace(description, settings_values={})
+    assert settings_from(written.settings_values) == settings_from(description.settings_values)
     assert read_json(tmp_path / "model.json", "")["format"] == FORMAT
 
 

@@ -25,19 +25,24 @@ def add_to(app: typer.Typer) -> None:
 def rollback(
     home: Home,
     model: NameArgument,
-    to: Annotated[str, typer.Option(metavar="VERSION", help="Make this version the champion, also a later one.")] = "",
+    to: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Make this version the champion, also a later one.")
+    ] = None,
 ) -> None:
     """Make the version that was the champion before the champion again. FEWSHOT_WEBHOOK is told.
 
     Again: the one before that. The gate does not promote a version that was rolled back.
     """
+    from fewshot.errors import UsageError
     from fewshot.promotion.champion import rollback as take_back
     from fewshot.promotion.webhook import tell_webhook
     from fewshot.settings.schema import notify_settings
     from fewshot.tracking.store import Store
 
+    if to is not None and not to.strip():
+        raise UsageError(f"--to names no version; fewshot history {model} shows which there are")
     notify = notify_settings()  # a wrong address is said before anything changes
-    taken_back, champion = take_back(Store.open(home), model, to)
+    taken_back, champion = take_back(Store.open(home), model, to or "")
     console.print_rollback(model, taken_back, champion)
     outcome = {"model": model, "outcome": "rolled back", "version": champion, "against": taken_back}
     if said := tell_webhook(notify.webhook, outcome):

@@ -6,7 +6,7 @@ how to make them again. Only files on this machine are looked at; those on a ser
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,13 +30,28 @@ class Unused:
     """Files and folders that are there."""
 
 
-def unused_versions(store: Store, before: datetime) -> list[Unused]:
-    """The versions whose files can go: made, and if so rolled back, before a time."""
+def unused_versions(store: Store, before: datetime, in_use: Collection[tuple[str, str]] = ()) -> list[Unused]:
+    """The versions whose files can go: made, and if so rolled back, before a time.
+
+    `in_use`: (model, version) of those that a run found or made of late.
+    """
     versions = list_versions(store)
     models = {version.model for version in versions}
-    found = [one for model in sorted(models) for one in _of_model(store, model, versions) if _since(one) < before]
-    runs = {one.run_id for one in versions if one not in found}
-    unused = [Unused(one, tuple(_files(store, one, one.run_id not in runs))) for one in found]
+    found = [
+        one
+        for model in sorted(models)
+        for one in _of_model(store, model, versions)
+        if _since(one) < before and (one.model, one.number) not in in_use
+    ]
+    staying = [one for one in versions if one not in found]
+    runs = {one.run_id for one in staying}
+    # A version that was copied to another name, as MLflow's page promotes one, has the files of the first.
+    shared = {store.files_of(one.model, one.number) for one in staying}
+    unused = [
+        Unused(one, tuple(_files(store, one, one.run_id not in runs)))
+        for one in found
+        if store.files_of(one.model, one.number) not in shared
+    ]
     return [one for one in unused if one.files]
 
 

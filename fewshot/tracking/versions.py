@@ -9,6 +9,7 @@ from typing import Any
 from fewshot.errors import RegistryError
 from fewshot.migrations import format_of, migrate_numbers, migrate_settings
 from fewshot.system.files import canonical_json
+from fewshot.tracking.client import error_code
 from fewshot.tracking.store import Store
 
 IDENTITY = "fewshot.identity"
@@ -148,7 +149,14 @@ def find_version(store: Store, reference: str) -> Version:
                 f"{model} has no {alias}: there is no such model or alias, or its version was deleted; "
                 f"fewshot history {model} shows what there is, fewshot retrain makes a champion"
             )
-    found = store.client.get_model_version(model, number)
+    try:
+        found = store.client.get_model_version(model, number)
+    except RegistryError as error:
+        if error_code(error) != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise RegistryError(
+            f"there is no version {number} of a model {model}; fewshot history {model} shows which there are"
+        ) from None
     return _read(found, store.client.get_registered_model(found.name).aliases)
 
 

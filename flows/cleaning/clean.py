@@ -18,10 +18,13 @@ from fewshot.project.paths import Home
 from fewshot.tracking.store import Store
 from fewshot.tracking.unused import abandoned_models, aliases_stand, remove_files, remove_model, unused_versions
 from fewshot.tracking.versions import CLEANED, list_versions
+from flows import steps
 from flows.cleaning import prefect_history, state_folder
 from flows.dvc.cache import unneeded_objects
 
 DATABASE, HISTORY = "MLflow's database", "Prefect's history"
+_MANY = 30
+"""Retrainings beside which the size of an empty database counts little."""
 KEEP_DAYS = 30
 """Days that unneeded things are kept, if nobody says otherwise."""
 
@@ -48,8 +51,9 @@ class Cleaned:
 
     @property
     def each(self) -> float:
-        """Bytes of one retraining."""
-        return self.there / self.retrainings if self.retrainings else 0.0
+        """Bytes of one retraining; 0 where it can't be told, as of databases, which are large when they are empty."""
+        least = _MANY if self.kind in (DATABASE, HISTORY) else 1
+        return self.there / self.retrainings if self.retrainings >= least else 0.0
 
 
 def clean(home: Home, keep_days: int, dry_run: bool = False) -> list[Cleaned]:
@@ -69,19 +73,25 @@ def clean(home: Home, keep_days: int, dry_run: bool = False) -> list[Cleaned]:
                 HISTORY: prefect_history.count(home, datetime.now(UTC)),
             }
             for found in _removals(home, store, before):
+                size = sum(map(state_folder.size, found.paths))
+                try:
+                    if not dry_run:
+                        found.remove()
+                except OSError as error:
+                    steps.remark(f"{found.paths[0]} can't be removed ({error.strerror}); change its owner or mode")
+                    continue
                 number[found.kind] += 1
-                removed[found.kind] += sum(map(state_folder.size, found.paths))
-                if not dry_run:
-                    found.remove()
+                removed[found.kind] += size
         number[HISTORY] = prefect_history.remove(home, before, dry_run)
         removed[HISTORY] = max(0, there[HISTORY] - state_folder.sizes(home)[HISTORY])
     return [Cleaned(kind, there[kind], number[kind], removed[kind], retrainings.get(kind, 0)) for kind in there]
 
 
 def _removals(home: Home, store: Store, before: datetime) -> Iterator[Removal]:
-    unused = unused_versions(store, before)
-    going = {one.version.uri for one in unused}
-    left = [one for one in list_versions(store) if one.uri not in going and CLEANED not in one.tags]
+    unused, versions = unused_versions(store, before, state_folder.versions_in_use(home, before)), list_versions(store)
+    uris = {one.version.uri for one in unused}
+    going = [one for one in versions if one.uri in uris or CLEANED in one.tags]
+    left = [one for one in versions if one not in going]
     for one in unused:
         yield Removal("files of versions", one.files, partial(remove_files, store, one))
         card = home.state / "reports" / f"{one.version.model}-{one.version.number}.html"
@@ -89,10 +99,11 @@ def _removals(home: Home, store: Store, before: datetime) -> Iterator[Removal]:
             yield Removal("reports", (card,), card.unlink)
     for run, folder in abandoned_models(store, before):
         yield Removal("files of versions", (folder,), partial(remove_model, store, run, folder))
-    weights = {one.tags.get("fewshot.weights_sha256", "") for one in left}
-    for kind, path in state_folder.unneeded(home, before, weights):
+    weights, registered = ({one.tags.get("fewshot.weights_sha256", "") for one in of} for of in (left, versions))
+    for kind, path in state_folder.unneeded(home, before, weights, registered):
         yield Removal(kind, (path,), partial(state_folder.delete, path))
-    for path in unneeded_objects(home, [one.data_md5() for one in left], before):
+    data, needed = ([one.data_md5() for one in of] for of in (going, left))
+    for path in unneeded_objects(home, data, needed, before):
         yield Removal("DVC's cache", (path,), path.unlink)
 
 

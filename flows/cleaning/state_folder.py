@@ -1,5 +1,6 @@
 """The state folder by kind: the bytes of each, and the files in it that nothing needs any more."""
 
+import json
 import os
 import re
 import shutil
@@ -12,8 +13,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fewshot.errors import DamagedFileError
+from fewshot.project.fingerprints import code_hashes, requirements_hash
 from fewshot.project.paths import Home
 from fewshot.system.files import read_json, sha256_file
+from fewshot.training.identity import ENTRY
 
 _STEP = re.compile(r"(?:prepare-data|meta-train|evaluate|register)-[0-9a-f]{32}")
 """The key of a step, by which its record, its folder and its lock are called."""
@@ -55,18 +58,37 @@ def _database(file: Path) -> list[Path]:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; a link counts as nothing."""
-    if path.is_dir() and not path.is_symlink():
-        return sum(size(Path(entry.path)) for entry in os.scandir(path))
-    return path.stat().st_size if path.is_file() and not path.is_symlink() else 0
+    """Bytes of a file, or of all files below a folder; a link counts as nothing, and so does what is gone by then."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            return sum(size(Path(entry.path)) for entry in os.scandir(path))
+        return path.stat().st_size if path.is_file() and not path.is_symlink() else 0
+    except FileNotFoundError:
+        return 0
 
 
-def unneeded(home: Home, before: datetime, weights: Set[str]) -> Iterator[tuple[str, Path]]:
-    """Kind and path of what can go. `weights` are the digests of those whose versions keep their files."""
+def versions_in_use(home: Home, before: datetime) -> set[tuple[str, str]]:
+    """(model, version) of those that the last run of each preset, or any run since a time, found or made."""
+    keys, found = _keys_in_use(home, before.timestamp()), set()
+    for file in _entries(home.results):
+        if file.name.startswith("register-") and file.name in keys:
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                record = json.loads(json.loads(file.read_text(encoding="utf-8"))["result"])
+                found.add((str(record["model"]), str(record["version"])))
+    return found
+
+
+def unneeded(home: Home, before: datetime, weights: Set[str], registered: Set[str]) -> Iterator[tuple[str, Path]]:
+    """Kind and path of what can go.
+
+    `weights` are the digests of those whose versions keep their files, `registered` those of all versions: what is not
+    among them exists here alone.
+    """
     old = before.timestamp()
     keys = _keys_in_use(home, old)
     for folder in _entries(home.trainings):
-        yield from (("trainings", path) for path in _of_training(folder, folder.name in keys, old, weights))
+        is_needed = folder.name in keys or _touched(folder) >= old
+        yield from (("trainings", path) for path in _of_training(home, folder, is_needed, weights, registered))
     for folder in _entries(home.evaluations):
         if folder.name not in keys and _touched(folder) < old:
             yield "evaluations", folder
@@ -91,11 +113,15 @@ def delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _of_training(folder: Path, is_of_last_run: bool, old: float, weights: Set[str]) -> Iterator[Path]:
-    """A whole training, or the checkpoints of a finished one, which nothing goes on from."""
+def _of_training(home: Home, folder: Path, is_needed: bool, weights: Set[str], registered: Set[str]) -> Iterator[Path]:
+    """A whole training, or the checkpoints of a finished one, which nothing goes on from.
+
+    A model that is registered nowhere stays; of an unfinished training, what the code of today can go on from.
+    """
     result = _result(folder)
-    is_needed = is_of_last_run or result.get("weights_sha256", "none") in weights
-    if not is_needed and _touched(folder) < old:
+    made = result.get("weights_sha256", "")
+    can_go = made in registered - weights if result else not _can_go_on(home, folder)
+    if can_go and not is_needed:
         yield folder
     elif result and sha256_file(folder / "model" / "weights.safetensors") == result["weights_sha256"]:
         yield from folder.glob("checkpoint-*.safetensors")
@@ -108,6 +134,17 @@ def _result(folder: Path) -> dict[str, Any]:
     except DamagedFileError:
         return {}
     return found if (folder / "model" / "weights.safetensors").is_file() else {}
+
+
+def _can_go_on(home: Home, folder: Path) -> bool:
+    """Whether an unfinished training may be taken up again: if nothing says that its code or packages are others."""
+    try:
+        made_of = read_json(folder / "run.json", "delete it")
+        then, now = made_of["code"], code_hashes(ENTRY)
+        same = all(now[module] == then[module] for module in now.keys() & then.keys())
+        return bool(same and made_of["requirements"] == requirements_hash(home.project))
+    except (DamagedFileError, KeyError, TypeError, AttributeError):
+        return True
 
 
 def _left_behind(home: Home, old: float) -> Iterator[Path]:
@@ -123,7 +160,8 @@ def _keys_in_use(home: Home, old: float) -> set[str]:
     """The keys of the steps that the last run of each preset, or any run of late, found or made."""
     keys = {file.name for file in _entries(home.results) if _touched(file) >= old}
     for file in (home.state / "last").glob("*.json"):
-        keys |= set(_STEP.findall(file.read_text(encoding="utf-8", errors="replace")))
+        if file.is_file():  # a pipe would be waited for
+            keys |= set(_STEP.findall(file.read_text(encoding="utf-8", errors="replace")))
     return keys
 
 
@@ -145,6 +183,9 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _touched(path: Path) -> float:
-    """When a file, or the youngest below a folder, was last written."""
-    inside = [file.lstat().st_mtime for file in path.rglob("*")] if path.is_dir() else []
-    return max([path.lstat().st_mtime, *inside])
+    """When a file, or the youngest below a folder, was last written; what goes meanwhile counts as young."""
+    try:
+        inside = [file.lstat().st_mtime for file in path.rglob("*")] if path.is_dir() else []
+        return max([path.lstat().st_mtime, *inside])
+    except FileNotFoundError:
+        return float("inf")

@@ -15,13 +15,17 @@ def add_to(app: typer.Typer) -> None:
 
 def clean(
     home: Home,
-    keep_days: Annotated[int, typer.Option(min=1, help="Days that what nothing needs is kept all the same.")] = 30,
+    keep_days: Annotated[
+        int, typer.Option(min=1, max=36_500, help="Days for which things stay after nothing needs them any more.")
+    ] = 30,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing: say what would be.")] = False,
 ) -> None:
     """Remove what no alias, rollback or unfinished work needs, and say what is there, by kind.
 
-    All versions stay in the registry with their records; those that the gate kept back, or that were rolled back, lose
-    their files, which `fewshot verify` makes again. With `--set clean.keep_days=30`, fewshot retrain and fewshot up
+    Trainings, evaluations, reports, Prefect's runs, and the data of models that go. All versions stay in the registry
+    with their records; those that the gate kept back, or that were rolled back, lose their files: a run of the same
+    settings, or `fewshot verify`, makes them again, if git has the dvc.lock of their data. Checkpoints of finished
+    trainings go at once. With `--set clean.keep_days=30`, fewshot retrain and fewshot up
     do the same after each retraining.
     """
     from flows.cleaning.clean import clean as remove

@@ -116,7 +116,7 @@ def cleaned(found: "list[Cleaned]", dry_run: bool) -> None:
     gone = "would be removed" if dry_run else "removed"
     table, console = make_table("", "MB there", "MB a retraining", f"MB {gone}", "things"), make_console()
     for one in found:
-        each = f"{one.each / 1e6:.2f}" if one.retrainings else ""
+        each = f"{one.each / 1e6:.2f}" if one.each else ""
         table.add_row(one.kind, f"{one.there / 1e6:.1f}", each, f"{one.removed / 1e6:.1f}", str(one.number or ""))
     there, each, removed = (sum(getattr(one, name) for one in found) for name in ("there", "each", "removed"))
     table.add_row("together", f"{there / 1e6:.1f}", f"{each / 1e6:.2f}", f"{removed / 1e6:.1f}", "")
@@ -124,7 +124,7 @@ def cleaned(found: "list[Cleaned]", dry_run: bool) -> None:
     if each:
         console.print(f"a retraining each night would add {365 * each / 1e9:.2f} GB in a year if nothing were removed")
     if dry_run:
-        console.print("nothing was removed; Prefect's history has no size before it is. Next: fewshot clean")
+        console.print("nothing was removed; how far Prefect's history shrinks is known afterwards. Next: fewshot clean")
 
 
 def schedule(chosen: "Schedule") -> None:

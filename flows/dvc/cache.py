@@ -1,6 +1,7 @@
-"""Objects of DVC's cache that nothing leads to: no dvc.lock of any commit, and no version that keeps its files.
+"""Objects of DVC's cache that nothing leads to any more.
 
-DVC's own `gc` knows commits, but not which version of the data a model was trained on.
+Only what a version was trained on, and nothing else leads to, can go: whatever the user gave to DVC, or another project
+that shares the cache, stays. DVC's own `gc` knows commits, but not which version of the data a model was trained on.
 """
 
 import json
@@ -16,36 +17,47 @@ from fewshot.project.paths import Home
 from flows.dvc.repair import CACHE
 
 _AS_IDS = ("--format=", "--raw", "--no-abbrev", "-m")
+_NAMES = ("dvc.lock", "*.dvc")
+"""Files, in any folder, by which DVC names objects."""
 _MD5 = re.compile(r"\b[0-9a-f]{32}\b")
 
 
-def unneeded_objects(home: Home, of_versions: Iterable[dict[str, str]], before: datetime) -> Iterator[Path]:
-    """Objects that were put there before a time. `of_versions`: path -> md5 of the data of each version.
+def unneeded_objects(
+    home: Home, going: Iterable[dict[str, str]], staying: Iterable[dict[str, str]], before: datetime
+) -> Iterator[Path]:
+    """Objects that were put there before a time, of the data of versions that are `going`: path -> md5 of each.
 
-    None of a cache that is elsewhere, as others may share it, and none if git does not say what its commits need.
+    Those of versions that are `staying`, of this work tree and of any commit are needed. None of a cache that is
+    elsewhere, as others may share it, and none if git does not say what its commits need.
     """
     if _is_elsewhere(home):
         return
-    needed = {md5.partition(".")[0] for data in of_versions for md5 in data.values()}
-    if (locks := _locks(home)) is None:
+    candidates = _with_files(home, {md5.partition(".")[0] for data in going for md5 in data.values()})
+    if not candidates or (locks := _locks(home)) is None:
         return
-    needed |= {md5 for text in locks for md5 in _MD5.findall(text)}
-    for md5 in tuple(needed):
-        needed |= _listed(home.project / CACHE / md5[:2] / f"{md5[2:]}.dir")
-    for file in sorted((home.project / CACHE).glob("??/*")):
-        md5 = (file.parent.name + file.name).removesuffix(".dir")
-        if _MD5.fullmatch(md5) and md5 not in needed and file.lstat().st_mtime < before.timestamp():
-            yield file
+    needed = {md5.partition(".")[0] for data in staying for md5 in data.values()}
+    needed = _with_files(home, needed | {md5 for text in locks for md5 in _MD5.findall(text)})
+    for md5 in sorted(candidates - needed):
+        for name in (md5[2:], f"{md5[2:]}.dir"):
+            file = home.project / CACHE / md5[:2] / name
+            if file.is_file() and file.lstat().st_mtime < before.timestamp():
+                yield file
+
+
+def _with_files(home: Home, found: set[str]) -> set[str]:
+    """With the md5 of the files in those that stand for a folder."""
+    return found.union(*(_listed(home.project / CACHE / md5[:2] / f"{md5[2:]}.dir") for md5 in found))
 
 
 def _locks(home: Home) -> list[str] | None:
-    """The text of every dvc.lock: that of the project, and those of all commits; None if git can't be asked."""
-    file = home.project / "dvc.lock"
-    found = [file.read_text(encoding="utf-8", errors="replace")] if file.is_file() else []
+    """The text of each file of _NAMES, in the project and in all commits; None if git can't be asked."""
+    files = [file for name in _NAMES for file in home.project.rglob(name) if file.is_file()]
+    found = [file.read_text(encoding="utf-8", errors="replace") for file in files]
     if not any((folder / ".git").exists() for folder in (home.project, *home.project.parents)):
         return found
     # Each line: modes, the file's id before and after, how it changed, its name; of merges, one for each parent.
-    changes = _git(home, "-c", "log.showRoot=true", "log", "--all", "--full-history", *_AS_IDS, "--", "dvc.lock")
+    places = [f":(top,glob)**/{name}" for name in _NAMES]
+    changes = _git(home, "-c", "log.showRoot=true", "log", "--all", "--full-history", *_AS_IDS, "--", *places)
     if changes is None:
         return None
     for blob in {line.split()[3] for line in changes.splitlines() if line.startswith(":")} - {"0" * 40, "0" * 64}:

@@ -1,5 +1,6 @@
 """The folder of a user's own images: its place in params.yaml, and the changes of its classes between versions."""
 
+import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -79,6 +80,8 @@ def options(folder: Path, home: Home, **others: object) -> FolderOptions:
     place = folder.expanduser().resolve()
     if not place.is_dir():
         raise UsageError(f"{place} is no folder; give the folder that holds a folder of images for each class")
+    if Path(os.path.expanduser("~")).is_relative_to(place):
+        raise UsageError(f"{place} holds your home folder; give a folder of images alone")
     if home.project.is_relative_to(place):
         raise UsageError(f"{place} holds this project itself; give a folder of images alone")
     for own in (home.data, home.state, home.project / ".dvc", home.project / ".git"):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
-from fewshot.errors import PipelineError
+from fewshot.errors import PipelineError, UsageError
 from fewshot.project.fingerprints import SOURCES
 from fewshot.project.paths import Home
 from fewshot.system.files import write_bytes
@@ -23,7 +23,7 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
     """Run MLflow's and Prefect's servers during the block, under a supervisor that can take further parts.
 
     The block is entered when both answer. A server that MLFLOW_TRACKING_URI names is used as it is. Raises
-    PipelineError if a port is taken or one does not start.
+    PipelineError if a port is taken or one does not start, UsageError if both are given the same port.
     """
     from fewshot.tracking.store import Store
 
@@ -31,6 +31,8 @@ def both_servers(home: Home, mlflow_port: int, prefect_port: int) -> Iterator[Su
     wanted = [("Prefect", prefect_port, "--prefect-port")]
     if not mlflow_is_there:
         wanted.append(("MLflow", mlflow_port, "--mlflow-port"))
+    if not mlflow_is_there and mlflow_port == prefect_port:
+        raise UsageError(f"both pages would have port {prefect_port}; give two: --mlflow-port and --prefect-port")
     api = api_address(prefect_port)
     note, ours = home.prefect / "api-url", FileLock(home.file_lock("supervisor"))
     try:

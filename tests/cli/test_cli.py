@@ -30,6 +30,11 @@ WRONG = [
     (["evaluate", "nowhere"], 1, "nowhere holds no model.json; give a model folder or models:/NAME@champion"),
     (["runn"], 2, "No such command 'runn'"),
     (["run", "--sett", "a=b"], 2, "No such option"),
+    (["clean", "--keep-days", "740000"], 2, "--keep-days"),
+    (["run", "--set", "clean.keep_days=740000"], 2, "setting clean.keep_days = 740000"),
+    (["rollback", "glyphs-protonet", "--to", ""], 2, "--to names no version; fewshot history glyphs-protonet shows"),
+    (["ui", "--mlflow-port", "5613", "--prefect-port", "5613"], 2, "both pages would have port 5613; give two"),
+    (["data", "watch", str(Path.home())], 2, "holds your home folder; give a folder of images alone"),
     (["why", "trian"], 2, "unknown step 'trian'; did you mean 'train'?"),
 ]
 

@@ -18,6 +18,7 @@ from test_retrain import retrain
 from fewshot.errors import RegistryError
 from fewshot.project.paths import Home
 from fewshot.promotion.champion import history, rollback
+from fewshot.system.files import sha256_file, write_json
 from fewshot.tracking.artifact import is_whole, model_folder
 from fewshot.tracking.store import Store
 from fewshot.tracking.versions import CLEANED, find_version
@@ -34,7 +35,7 @@ MODEL, DAY_S = "glyphs-protonet", 86_400
 
 def age(home: Home, days: int) -> None:
     """Let all that is in the state folder be so many days older."""
-    for path in home.state.rglob("*"):
+    for path in filter(Path.exists, home.state.rglob("*")):
         seen = path.stat()
         os.utime(path, (seen.st_atime - days * DAY_S, seen.st_mtime - days * DAY_S))
     with closing(sqlite3.connect(home.mlflow / "mlflow.db")) as opened, opened:
@@ -56,7 +57,12 @@ def test_a_year_later_only_what_nothing_needs_is_gone_and_all_goes_on(home: Home
     assert young["trainings"].number == 6
     assert list(home.trainings.rglob("checkpoint-*")) == []
 
+    # MLflow's page promotes a version by copying it: the copy has the files of the first.
+    store.client.copy_model_version(f"models:/{MODEL}/2", "prod")
+    store.set_alias("prod", "champion", "1")
     age(home, 40)
+    assert "files of versions" not in {one.kind for one in clean(home, 30, dry_run=True) if one.number}
+    store.client.delete_model_version("prod", "1")
     before = listing(home.state)
     told = {one.kind: one for one in clean(home, 30, dry_run=True)}
     assert {kind: one.number for kind, one in told.items() if one.number} == {
@@ -86,6 +92,11 @@ def test_a_year_later_only_what_nothing_needs_is_gone_and_all_goes_on(home: Home
     assert retrain("seed=1")["version"] == "2"
     assert [is_whole(store, MODEL, number) for number in "123"] == [True, True, True]
     assert CLEANED not in find_version(store, f"{MODEL}/2").tags
+    # What the last run found stays, so that the next one has nothing to do.
+    age(home, 40)
+    assert {one.kind: one.number for one in clean(home, 30)}["files of versions"] == 0
+    assert retrain("seed=1", "clean.keep_days=1")["outcome"] == "nothing to do"
+    assert is_whole(store, MODEL, "2")
 
     # A version that was deleted in MLflow's page leaves its files behind.
     store.client.delete_model_version(MODEL, "2")
@@ -105,6 +116,17 @@ def test_what_unfinished_work_goes_on_from_and_what_others_hold_stays(home: Home
     unfinished = home.training("meta-train-" + "a" * 32)
     unfinished.mkdir(parents=True)
     (unfinished / "checkpoint-00000002-x.safetensors").write_bytes(b"x" * 100)
+    outdated = home.training("meta-train-" + "d" * 32)
+    write_json(outdated / "run.json", {"code": {"fewshot.training.loop": "of yore"}, "requirements": "of yore"})
+    alone = home.training("meta-train-" + "e" * 32)  # of `fewshot train`: registered nowhere
+    (alone / "model").mkdir(parents=True)
+    (alone / "model" / "weights.safetensors").write_bytes(b"weights")
+    write_json(alone / "result.json", {"weights_sha256": sha256_file(alone / "model" / "weights.safetensors")})
+    (alone / "checkpoint-00000002-x.safetensors").write_bytes(b"x")
+    os.mkfifo(home.state / "pipe.json")
+    (home.state / "last").mkdir()
+    os.mkfifo(home.state / "last" / "pipe.json")
+    (home.state / "last" / "nowhere.json").symlink_to("nowhere")
     (home.state / ".half.json.1.part").touch()
     held, free, other = (home.file_lock(name) for name in (f"evaluate-{'b' * 32}", f"evaluate-{'c' * 32}", "dvc"))
     for lock in (held, free, other):
@@ -118,8 +140,34 @@ def test_what_unfinished_work_goes_on_from_and_what_others_hold_stays(home: Home
         assert unfinished.exists()
         age(home, 20)
         clean(home, 30)
-    assert [path.exists() for path in (unfinished, held, free, other)] == [False, True, False, True]
+    assert [path.exists() for path in (unfinished, held, free, other)] == [True, True, False, True]
+    assert not outdated.exists(), "the code of today can't go on from it"
+    assert [path.name for path in sorted(alone.iterdir())] == ["model", "result.json"], "there is no other copy"
     assert not (home.state / ".half.json.1.part").exists()
+
+
+def test_what_can_not_be_removed_is_named_and_the_rest_goes(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import steps
+    from flows.cleaning import state_folder
+    from flows.cleaning.clean import clean
+
+    cards = [home.evaluation(f"evaluate-{letter * 32}") for letter in "ab"]
+    for card in cards:
+        card.mkdir(parents=True)
+        (card / "glyphs.json").write_text("{}")
+    age(home, 40)
+    delete, said = state_folder.delete, []
+
+    def guarded(path: Path) -> None:
+        if path == cards[0]:
+            raise PermissionError(13, "Permission denied", "glyphs.json")
+        delete(path)
+
+    monkeypatch.setattr(state_folder, "delete", guarded)
+    monkeypatch.setattr(steps, "remark", said.append)
+    assert {one.kind: one.number for one in clean(home, 30) if one.number} == {"evaluations": 1}
+    assert [card.exists() for card in cards] == [True, False]
+    assert said == [f"{cards[0]} can't be removed (Permission denied); change its owner or mode"]
 
 
 def test_objects_of_the_data_cache_that_a_commit_or_a_version_needs_stay(tmp_path: Path) -> None:
@@ -156,15 +204,26 @@ def test_objects_of_the_data_cache_that_a_commit_or_a_version_needs_stay(tmp_pat
     lock("2" * 32)
     before = datetime.now(UTC) - timedelta(days=30)
     of_versions = [{"data/folder/pack": f"{'1' * 32}.dir"}]
-    assert set(unneeded_objects(home, of_versions, before)) == {files["3"], files["3.dir"]}
-    assert set(unneeded_objects(home, [], before)) == {files[name] for name in ("1", "1.dir", "3", "3.dir")}
+    going = [{"data/folder/pack": f"{name * 32}.dir"} for name in "0123"]
+    assert set(unneeded_objects(home, going, of_versions, before)) == {files["3"], files["3.dir"]}
+    assert set(unneeded_objects(home, going, [], before)) == {files[name] for name in ("1", "1.dir", "3", "3.dir")}
+    assert set(unneeded_objects(home, going[:3], of_versions, before)) == set(), "3 may be anybody's"
+    # What the user gave to DVC stays, in this work tree and in any commit.
+    (home.project / "mine").mkdir()
+    (home.project / "mine" / "big.dvc").write_text(f"outs:\n- md5: {'3' * 32}.dir\n  path: big\n")
+    assert set(unneeded_objects(home, going, of_versions, before)) == set()
+    git("add", "mine")
+    git("commit", "--quiet", "--message", "m")
+    git("rm", "-r", "--quiet", "mine")
+    git("commit", "--quiet", "--message", "m")
+    assert set(unneeded_objects(home, going, of_versions, before)) == set()
     # Where it can't be known what is needed, nothing goes.
     (tmp_path / ".git" / "HEAD").write_text("garbage")
-    assert list(unneeded_objects(home, of_versions, before)) == []
+    assert list(unneeded_objects(home, going, of_versions, before)) == []
     shutil.rmtree(tmp_path / ".git")
-    assert files["0"] in set(unneeded_objects(home, of_versions, before))
+    assert files["0"] in set(unneeded_objects(home, going, of_versions, before))
     (tmp_path / ".dvc" / "config.local").write_text("[cache]\n    dir = /shared\n")
-    assert list(unneeded_objects(home, of_versions, before)) == []
+    assert list(unneeded_objects(home, going, of_versions, before)) == []
 
 
 def test_old_runs_go_from_prefects_database_and_young_ones_stay(home: Home, servers: Place) -> None:

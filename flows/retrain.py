@@ -110,7 +110,7 @@ def _retrained(home: Home, settings: Settings, preset: str, overrides: list[str]
 
 
 def _cleaned(keep_days: int) -> str:
-    """What was removed, in words. The retraining is done: what can't be removed makes no failure of it."""
+    """Clean, and say in words what went. The retraining is done: what can't be removed makes no failure of it."""
     done = clean(keep_days, return_state=True).result(raise_on_failure=False)
     said = done if isinstance(done, str) else f"nothing could be removed ({type(done).__name__}: {done})"
     steps.remark(said)

@@ -100,7 +100,7 @@ def _folders(folder: Path, wrong: list[str]) -> Iterator[Path]:
 
 
 def _entries(place: Path, wrong: list[str]) -> list["os.DirEntry[str]"]:
-    """What is in a folder, by name, so that an error says the same each time, without housekeeping."""
+    """Entries of a folder, without housekeeping; in order, so that an error says the same each time."""
     try:
         with os.scandir(place) as entries:
             return sorted((one for one in entries if not is_housekeeping(one.name)), key=lambda one: one.name)

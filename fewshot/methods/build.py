@@ -12,7 +12,7 @@ from fewshot.settings.plugins import find
 from fewshot.settings.schema import Settings
 
 _TOO_LARGE = re.compile("overflow|allocat|out of memory|failed to unpack", re.IGNORECASE)
-"""What torch says of sizes that no machine holds, in errors of several types."""
+"""Words of torch on sizes that no machine holds, in errors of several types."""
 
 
 def build_method(settings: Settings, image_shape: tuple[int, int, int], classes: int = 1) -> Method:

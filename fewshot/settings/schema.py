@@ -92,7 +92,7 @@ class GateSettings(Immutable):
 
 
 class CleanSettings(Immutable):
-    """What a retraining removes in the end; see `fewshot clean`."""
+    """Removal of what nothing needs, after a retraining; see `fewshot clean`."""
 
     keep_days: int = Field(0, ge=0, le=36_500, description="days that what nothing needs is kept; 0: for ever")
 

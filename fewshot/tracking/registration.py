@@ -34,8 +34,8 @@ def register(
     """Make a version of the model folder in the evaluation's run; the same weights and results make no second one.
 
     A version whose files are gone, or were changed, is given them again. The first version gets the alias "champion",
-    later ones "challenger". `evaluation` is the record of the evaluation:
-    {"run_id", "results"}. Returns {"model", "version", "run_id"}.
+    later ones "challenger". `evaluation` is the record of the evaluation: {"run_id", "results"}. Returns
+    {"model", "version", "run_id"}.
     """
     name, identity = settings.model_name, sha256_json([weights_sha256, evaluation["results"]])
     with store.lock("register"):
@@ -101,7 +101,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _contents(folder: Path) -> dict[str, Any]:
-    """What MLflow needs to write a model folder with all that loads it elsewhere."""
+    """Arguments with which MLflow writes a model folder and all that loads it elsewhere."""
     from fewshot.model import describe_model
 
     description = describe_model(folder)

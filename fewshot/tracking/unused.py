@@ -83,7 +83,8 @@ def abandoned_models(store: Store, before: datetime) -> list[tuple[str, Path]]:
     store.connect()
     rows = query(store.uri, made, str(int(before.timestamp() * 1000))) or []
     places = [(str(run), store.local_path(str(place))) for run, place in rows]
-    return [(run, place) for run, place in places if place is not None and place.is_dir()]
+    copied = {store.files_of(one.model, one.number) for one in list_versions(store)} if places else set()
+    return [(run, place) for run, place in places if place is not None and place.is_dir() and place not in copied]
 
 
 def remove_model(store: Store, run: str, folder: Path) -> None:

@@ -92,6 +92,7 @@ def _removals(home: Home, store: Store, before: datetime) -> Iterator[Removal]:
     uris = {one.version.uri for one in unused}
     going = [one for one in versions if one.uri in uris or CLEANED in one.tags]
     left = [one for one in versions if one not in going]
+    data, needed = ([one.data_md5() for one in of] for of in (going, left))  # a wrong tag is said before anything goes
     for one in unused:
         yield Removal("files of versions", one.files, partial(remove_files, store, one))
         card = home.state / "reports" / f"{one.version.model}-{one.version.number}.html"
@@ -102,7 +103,6 @@ def _removals(home: Home, store: Store, before: datetime) -> Iterator[Removal]:
     weights, registered = ({one.tags.get("fewshot.weights_sha256", "") for one in of} for of in (left, versions))
     for kind, path in state_folder.unneeded(home, before, weights, registered):
         yield Removal(kind, (path,), partial(state_folder.delete, path))
-    data, needed = ([one.data_md5() for one in of] for of in (going, left))
     for path in unneeded_objects(home, data, needed, before):
         yield Removal("DVC's cache", (path,), path.unlink)
 

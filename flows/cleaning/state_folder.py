@@ -137,7 +137,7 @@ def _result(folder: Path) -> dict[str, Any]:
 
 
 def _can_go_on(home: Home, folder: Path) -> bool:
-    """Whether an unfinished training may be taken up again: if nothing says that its code or packages are others."""
+    """True for an unfinished training that may be taken up again: nothing says that its code or packages are others."""
     try:
         made_of = read_json(folder / "run.json", "delete it")
         then, now = made_of["code"], code_hashes(ENTRY)
@@ -183,7 +183,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _touched(path: Path) -> float:
-    """When a file, or the youngest below a folder, was last written; what goes meanwhile counts as young."""
+    """Time of the last change of a file, or of the youngest below a folder; what goes meanwhile counts as young."""
     try:
         inside = [file.lstat().st_mtime for file in path.rglob("*")] if path.is_dir() else []
         return max([path.lstat().st_mtime, *inside])

@@ -35,7 +35,7 @@ def watch(home: Home, options: FolderOptions) -> None:
 
 
 def check(home: Home) -> FolderOptions:
-    """What params.yaml says of the folder. DataError, with the command that names another, if it does not exist."""
+    """The folder's options in params.yaml. DataError, with the command that names another, if it does not exist."""
     options = FolderOptions.parse(read_yaml(home.project / "params.yaml").get(NAME))
     if not (home.project / options.path).is_dir():
         raise DataError(f"params.yaml names {options.path}, which is no folder; name yours: fewshot data watch FOLDER")

@@ -21,7 +21,7 @@ _OWN_HEADERS = ((_FRAME, b"SAMEORIGIN"), (b"content-security-policy", b"frame-an
 """No page of another site may show ours in a frame, where a click is not what it seems."""
 
 _OWN_SITES = frozenset({b"same-origin", b"none"})
-"""What a browser says of its own page, and of an address that its user typed."""
+"""Values of Sec-Fetch-Site for requests of our own page, and for an address that the user typed."""
 
 ENTER = "/enter"
 ENTER_PAGE = b"""<!doctype html><title>fewshot</title><p>Opening Prefect's page ...</p><script>

@@ -62,7 +62,7 @@ def make(folder: Path, outside: Path, of_class: list[str], name: str, suffix: st
 
 
 def is_good(name: str) -> bool:
-    """Whether an image of this path, which starts at the folder, has to be packed. The rule is written anew here."""
+    """True for an image that has to be packed, by its path from the folder. The rule is written anew here."""
     *of_class, file = name.split("/")
     skipped = any(part.startswith(".") or part.lower() in ("@eadir", "__macosx") for part in (*of_class, file))
     refused = re.search(r"[\n\x1b\udce9\u2028]|^[A-Za-z]:|^\\|(^|[/\\])\.\.([/\\]|$)", name)
@@ -84,7 +84,7 @@ def good_images(folder: Path, made: Entries) -> set[str]:
 
 
 def named(folder: Path, said: str) -> dict[str, Path]:
-    """What is there and is named in an error, and what to delete for it: of an image behind a link, the link."""
+    """Paths that an error names, with the path to delete for each: of an image behind a link, the link."""
     there = {}
     for at, folders, files in os.walk(folder):
         for place in (Path(at) / one for one in (*folders, *files)):

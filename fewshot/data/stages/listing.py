@@ -67,7 +67,7 @@ def _state(found: Found) -> list[int]:
 
 
 def _stored(file: Path) -> dict[str, Any]:
-    """What a file of this module holds; nothing if it is not there, or not whole."""
+    """Content of a file of this module; empty if it is not there, or not whole."""
     try:
         return read_json(file, _REMEDY)
     except DataError:

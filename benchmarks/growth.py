@@ -33,7 +33,7 @@ SETTINGS = (
     "train.steps=4", "train.validate_every=2", "train.checkpoint_every=2", "train.validation_episodes=4",
     "evaluate.episodes=60", "gate.episodes=30", "device=cpu", "threads=1",
 )  # fmt: skip
-FILES = ("dvc.yaml", "dvc.lock", "params.yaml", "prefect.yaml", "requirements.lock", ".dvc/config")
+FILES = ("dvc.yaml", "dvc.lock", "data/datasets.yaml", "prefect.yaml", "requirements.lock", ".dvc/config")
 UNCLEANED, DAY_S, CLASSES = 10, 86_400, 60
 AGED = {
     "mlflow": (
@@ -99,12 +99,12 @@ def _nights(home: Home, number: int, keep_days: int, new_data_every: int) -> lis
     """Bytes by kind after each night."""
     from flows import steps
     from flows.cleaning.state_folder import sizes
-    from flows.dvc import watched_folders
+    from flows.dvc import adding
     from flows.servers.ephemeral_prefect import prefect_api
 
     images, after, began = home.project.parent / "images", [], time.monotonic()
     _draw(images, 6)
-    watched_folders.watch(home, watched_folders.options(images, home, side=28, channels=1))
+    adding.add(home, "folder", images, {"side": 28, "channels": 1}, ("hash",))
     steps.show(steps.ReportHandler(100))  # no lines
     with prefect_api(home) as ready:
         from flows.retrain import retrain

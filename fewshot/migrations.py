@@ -20,6 +20,16 @@ FORMAT_TAG = "fewshot.format"
 
 RENAMED_METHODS = {"metalearner": "learned_optimizer"}
 RENAMED_PRESETS = {"omniglot-metalearner-5w1s": "omniglot-learned-optimizer-5w1s"}
+_OWN_FILES = "fewshot/data/sources/local.py"
+_EARLIER_DATASETS: dict[str, dict[str, Any]] = {
+    "glyphs": {"splits": ["glyphs/scripts"]},
+    "digits": {"splits": ["digits/all"]},
+    "omniglot": {
+        "options": {"side": 28, "channels": 1, "ink": "bright"},
+        "splits": ["omniglot/vinyals", "omniglot/background"],
+    },
+}
+"""Datasets that params.yaml of earlier releases named without more."""
 RENAMED_SETTINGS = {"data.split": "data.split_scheme"}
 _RENAMED_NUMBERS = {"interval": "ci95", "val_interval": "val_ci95", "best_val_interval": "best_val_ci95"}
 
@@ -66,3 +76,23 @@ def migrate_numbers(values: Any) -> Any:
     if isinstance(values, Mapping):
         return {_RENAMED_NUMBERS.get(key, key): migrate_numbers(value) for key, value in values.items()}
     return [migrate_numbers(value) for value in values] if isinstance(values, list | tuple) else values
+
+
+def migrate_params(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The datasets of a project as data/datasets.yaml holds them, from the params.yaml of an earlier release.
+
+    There `datasets` named a source for each, `frozen` the fixed episodes, `folder` the one folder of the user's own.
+    """
+    found: dict[str, Any] = {}
+    for name, source in _mapping(values.get("datasets")).items():
+        fixed = _mapping(_mapping(values.get("frozen")).get(name))
+        episodes = {"number" if key == "episodes" else key: value for key, value in fixed.items()}
+        found[name] = {"source": source, **_EARLIER_DATASETS.get(name, {}), "episodes": episodes}
+    if "folder" in found and (folder := dict(_mapping(values.get("folder")))):
+        path = folder.pop("path", "")
+        found["folder"] |= {"source": _OWN_FILES, "path": path, "options": folder, "splits": ["hash"]}
+    return {name: one for name, one in found.items() if name != "folder" or one.get("path", "") != "my-images"}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -69,6 +69,11 @@ def waiting(text: str) -> Iterator[None]:
         _report(logging.DEBUG, Waiting(""))
 
 
+def still_waiting(text: str) -> None:
+    """Report how far that is which is waited for, in a block of `waiting` or not; "" for the end."""
+    _report(logging.DEBUG, Waiting(text))
+
+
 class ReportHandler(logging.Handler):
     """The base of what shows reports."""
 

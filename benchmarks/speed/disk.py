@@ -12,20 +12,17 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from benchmarks.speed.cases import FROM_ARCHIVE, Case
 from benchmarks.speed.ours import CPU, method_of, settings_of
 from fewshot.data.batches import ImageBank
 from fewshot.data.dataset import open_dataset
 from fewshot.data.episode_sampler import EpisodeSampler
-from fewshot.data.sources import find_source, omniglot
-from fewshot.data.stages.download import download
+from fewshot.data.sources import omniglot, open_source
+from fewshot.data.stages.fetch import fetch
 from fewshot.data.stages.pack import pack
 from fewshot.data.stages.split import split
 from fewshot.project.paths import find_home
-from fewshot.settings.datasets import definitions
-from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.settings.datasets import declaration_of, definitions
 from fewshot.system.device import Compute
 from fewshot.system.download import MIRROR
 from fewshot.training.outer_step import OuterStep
@@ -92,13 +89,12 @@ def prepare(folder: Path) -> None:
 
 
 def make_dataset(data: Path) -> None:
-    """The stages of `fewshot data prepare omniglot`, with the frozen episodes that params.yaml asks for."""
-    frozen = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["frozen"]["omniglot"]
-    shapes = {part: [EpisodeShape.parse(shape) for shape in some] for part, some in frozen["shapes"].items()}
-    source = find_source("omniglot", {})
-    download("omniglot", source, data)
+    """The stages of `fewshot data prepare omniglot`."""
+    declaration = declaration_of("omniglot")
+    source = open_source("omniglot", declaration, Path.cwd())
+    fetch("omniglot", source, data)
     pack("omniglot", source, data)
-    split("omniglot", definitions("omniglot"), data, shapes, frozen["episodes"], frozen["seed"])
+    split("omniglot", definitions("omniglot"), data, declaration.episodes)
 
 
 if __name__ == "__main__":

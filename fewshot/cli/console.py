@@ -124,7 +124,7 @@ def print_datasets(rows: Iterable[Sequence[str]]) -> None:
 
 def print_dataset(name: str, dataset: "Dataset") -> None:
     """Print the splits of a dataset: classes and images of each, image size, digests."""
-    from fewshot.data.splits import SPLITS
+    from fewshot.settings.declarations import SPLITS
 
     table = make_table("part", "classes", "images", "first classes")
     for part in SPLITS:

@@ -38,6 +38,14 @@ class Found(NamedTuple):
     class_name: str
     name: str
     file: Path
+    """The file, or the zip archive that it is in."""
+    member: str = ""
+    """Its name in the archive."""
+
+    @property
+    def key(self) -> str:
+        """Its name with that of its class."""
+        return f"{self.class_name}/{self.name}"
 
 
 def is_housekeeping(name: str) -> bool:
@@ -119,7 +127,19 @@ def _objection(entry: "os.DirEntry[str]", name: Path) -> str:
         return "is a link to nothing; remove it"
     if not entry.is_file():
         return "is no regular file; remove it"
-    if is_rotation(name.parent.as_posix()):
+    return objection_to_class(name.parent.as_posix()) or _objection_to_file(name)
+
+
+def objection_to_class(name: str) -> str:
+    """The reason why a class may not be called so, and what to do; empty if it may."""
+    if not name:
+        return "lies beside the classes; move it into the folder of its class"
+    if is_rotation(name):
         return "lies in a class whose name ends like that of a rotated one (@90, @180, @270); rename the class"
+    reason = objection_to_name(name)
+    return f"has a name that can't be kept: {reason}; rename it" if reason else ""
+
+
+def _objection_to_file(name: Path) -> str:
     reason = objection_to_name(name.as_posix())
     return f"has a name that can't be kept: {reason}; rename it" if reason else ""

@@ -29,7 +29,10 @@ def missing_classes(
     if not short:
         return ""
     advice = f"about {more} classes more are likely to be enough, or " if more else ""
-    return f"{'; '.join(short)}: {advice}write smaller episodes in params.yaml, under frozen"
+    return (
+        f"{'; '.join(short)}: {advice}hold all classes out for a pretrained encoder (splits: [test-only] in "
+        "data/datasets.yaml), or write smaller episodes there"
+    )
 
 
 def small_classes(sizes: Mapping[str, int], shapes: Mapping[str, Sequence[EpisodeShape]]) -> list[str]:

@@ -8,9 +8,10 @@ from fewshot.data import in_memory
 from fewshot.data.episode_sampler import ClassTable, EpisodeIndices, EpisodeSampler
 from fewshot.data.fixed_episodes import fixed_shapes, read_fixed_episodes
 from fewshot.data.pack import Pack, open_pack, unrotated
-from fewshot.data.splits import SPLITS, SplitScheme, class_table, episodes_path, read_scheme, scheme_path
+from fewshot.data.splits import SplitScheme, class_table, episodes_path, read_scheme, scheme_path
 from fewshot.errors import DamagedFileError, DataError
 from fewshot.settings.datasets import check_scheme
+from fewshot.settings.declarations import SPLITS
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.system.files import sha256_json
 

@@ -9,7 +9,6 @@ import unicodedata
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -17,10 +16,8 @@ from PIL import Image, ImageOps
 
 from fewshot.data.bit_depth import eight_bits
 from fewshot.data.class_folders import SUFFIXES, find_images, is_housekeeping, refuse
+from fewshot.data.image_options import Ink
 from fewshot.errors import DataError, UsageError
-
-Ink = Literal["auto", "dark", "bright"]
-"""Letters are trained as bright ink on black. "auto" inverts a grey image whose border is bright: ink on paper."""
 
 
 def read_support(
@@ -79,18 +76,35 @@ def read_image(
 
     Raises DataError that calls the file by `name`, or by its path.
     """
-    channel, height, width = image_shape
+    return fit(open_image(file, name), image_shape, ink)
+
+
+def open_image(file: Path | BytesIO, name: str = "") -> Image.Image:
+    """A file as Pillow's image: upright, grey or RGB, on white paper; `info["original"]` has its mode and size.
+
+    Raises DataError that calls the file by `name`, or by its path.
+    """
     if isinstance(file, Path) and not file.is_file():  # a pipe would be waited for
         raise DataError(f"{name or file} is no file that can be read; replace or remove it")
     try:
         with Image.open(file) as opened:
+            original = opened.mode, opened.size
             upright = ImageOps.exif_transpose(opened)
-            image = _on_white(eight_bits(upright, getattr(opened, "tag_v2", {}))).convert(
-                "L" if channel == 1 else "RGB"
-            )
+            image = _on_white(eight_bits(upright, getattr(opened, "tag_v2", {})))
+            image = image.convert("L" if image.mode in ("1", "L") else "RGB")
     except Exception as error:  # decoders of damaged files raise SyntaxError, struct.error, MemoryError and more
         said = str(error).partition("\n")[0].replace(str(file), "").strip() or type(error).__name__
         raise DataError(f"{name or file} can't be read as an image ({said}); replace or remove it") from None
+    image.info["original"] = original
+    return image
+
+
+def fit(
+    image: Image.Image, image_shape: tuple[int, int, int], ink: Ink = "auto"
+) -> UInt8[np.ndarray, "channel height width"]:
+    """An image as (channel, height, width): fitted whole and centred, not stretched."""
+    channel, height, width = image_shape
+    image = image.convert("L" if channel == 1 else "RGB")
     if channel == 1 and (ink == "dark" or (ink == "auto" and _border_is_bright(image))):
         image = ImageOps.invert(image)
     pixels = np.asarray(_fitted(image, width, height))

@@ -15,8 +15,9 @@ import torch
 from jaxtyping import UInt8
 
 from fewshot.data.pack import Pack, PackedClass, is_rotation
-from fewshot.data.splits import SPLITS, SplitScheme, hashed_share
+from fewshot.data.splits import SplitScheme, hashed_share
 from fewshot.errors import DataError, UsageError, unknown
+from fewshot.settings.declarations import SPLITS
 from fewshot.system.files import sha256_json
 
 Splits = Mapping[str, Iterable[Any]] | Literal["hash", "test-only"]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -18,8 +18,12 @@ from jaxtyping import Int64, UInt8
 from fewshot.errors import DamagedFileError, DataError
 from fewshot.system.files import read_json, sha256_file, write_atomically, write_json
 
-Item = tuple[str, str, str, np.ndarray]
-"""(class, group, name of the source file, image); an image is uint8 [channel, height, width], which packing checks."""
+Original = Any
+"""An image as a source has it: uint8 [channel, height, width], the bytes of its file, Pillow's image, or a function
+without arguments that returns one of these and that other processes can import."""
+
+Item = tuple[str, str, str, Original]
+"""(class, group, name of the source file, image)."""
 
 _ROTATION = re.compile(r"@(90|180|270)$")
 
@@ -64,7 +68,7 @@ def degrees(name: str) -> int:
 
 
 def write_pack(folder: Path, items: Iterable[Item]) -> Pack:
-    """Write the items, in whatever order they come, as a pack. Raises DataError if they don't fit together.
+    """Write items whose images are arrays, in whatever order they come, as a pack. DataError if they don't fit.
 
     Memory holds the names of the images (about 100 bytes each), never more than a few MB of their pixels: those wait in
     a temporary file in `folder`, so the disk needs room for two packs while one is written.

@@ -17,9 +17,8 @@ import numpy as np
 from fewshot.data.episode_sampler import ClassTable
 from fewshot.data.pack import PackedClass, degrees, unrotated
 from fewshot.errors import DataError
+from fewshot.settings.declarations import SPLITS
 from fewshot.system.files import read_json, write_json
-
-SPLITS = ("train", "val", "gate", "test")
 
 
 @dataclass(frozen=True)
@@ -74,12 +73,12 @@ def class_table(classes: Sequence[PackedClass], names: Sequence[str]) -> ClassTa
 def assign_classes(definition: dict[str, Any], classes: Sequence[PackedClass]) -> dict[str, tuple[str, ...]]:
     """The classes of each split by the definition of a scheme. DataError for a class that it leaves out.
 
-    A definition lists classes by group and number, or whole groups, or gives the share of all classes that a split gets
-    by a hash of their names; `held_out` is the share of the training groups that becomes validation, `turns` the
-    rotations (degrees) that make a class of each character.
+    A definition lists the classes by name, or by group and number, or whole groups, or gives the share of all classes
+    that a split gets by a hash of their names, or the one split of all; `held_out` is the share of the training groups
+    that becomes validation, `turns` the rotations (degrees) that make a class of each character.
     """
-    kinds = {"groups": _by_group, "shares": _by_hash}
-    split_of = next((kinds[kind] for kind in kinds if kind in definition), _by_class)(definition)
+    kinds = {"groups": _by_group, "shares": _by_hash, "classes": _by_name, "rest": _all_in_one}
+    split_of = next((kinds[kind] for kind in kinds if kind in definition), _by_number)(definition)
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
     for packed in classes:
         split = split_of(packed)
@@ -95,7 +94,16 @@ def hashed_share(name: str, purpose: str) -> float:
     return int.from_bytes(hashlib.sha256(f"{purpose}/{name}".encode()).digest()[:6], "big") / 2**48
 
 
-def _by_class(definition: dict[str, Any]) -> Callable[[PackedClass], str]:
+def _by_name(definition: dict[str, Any]) -> Callable[[PackedClass], str]:
+    split_of = {name: split for split, names in definition["classes"].items() for name in names}
+    return lambda packed: _looked_up(split_of, packed.name, packed)
+
+
+def _all_in_one(definition: dict[str, Any]) -> Callable[[PackedClass], str]:
+    return lambda packed: str(definition["rest"])
+
+
+def _by_number(definition: dict[str, Any]) -> Callable[[PackedClass], str]:
     lists = {split: definition[split] for split in SPLITS if split in definition}
     split_of = {
         f"{group}/{definition['pattern'].format(number)}": split

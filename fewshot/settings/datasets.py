@@ -1,28 +1,51 @@
-"""Datasets by name: those of the package, and those of the project, which its params.yaml declares."""
+"""Datasets by name: those that a project declares, and those of the package's catalogue."""
 
 import json
 from importlib import resources
+from pathlib import Path
 from typing import Any
-
-import yaml
 
 from fewshot.errors import UsageError, unknown
 from fewshot.project.paths import find_project
+from fewshot.settings.declarations import FILE, Declaration, catalogue, declared
 from fewshot.system.modules import load_file
 
-DATASETS = ("glyphs", "digits", "omniglot", "folder")
-"""The package's own; each has a module in `fewshot.data.sources` and its split schemes in `fewshot.data.published`."""
+HASH = {"shares": {"test": 0.2, "val": 0.3, "train": 0.5}}
+"""The scheme "hash": by a hash of the class name, so that a class stays in its split whatever comes and goes. The order
+counts; val is shared out between val and gate."""
+TEST_ONLY: dict[str, Any] = {"rest": "test"}
+"""The scheme "test-only": every class is held out, for an encoder that was trained on other images."""
+COLUMN = {"rest": "column"}
+"""The scheme "column": as the table of the images says."""
+_BUILT_IN = {"hash": HASH, "test-only": TEST_ONLY, "column": COLUMN}
 
 
 def dataset_names() -> tuple[str, ...]:
-    """All datasets that `data.dataset` takes here."""
-    return tuple(dict.fromkeys([*DATASETS, *declared()]))
+    """All datasets that `data.dataset` takes here: those of the project, then those of the catalogue."""
+    return tuple(dict.fromkeys([*declared(), *catalogue()]))
+
+
+def declaration_of(dataset: str) -> Declaration:
+    """The declaration of a dataset of the project, or of the catalogue; UsageError for an unknown one."""
+    own = declared()
+    if dataset in own:
+        return own[dataset]
+    if dataset not in catalogue():
+        raise unknown("dataset", dataset, dataset_names())
+    return catalogue()[dataset].declaration
+
+
+def check_declared(dataset: str) -> Declaration:
+    """The declaration of a dataset of this project. UsageError, with the command that adds it, if it has none."""
+    found = declaration_of(dataset)
+    if dataset not in declared():
+        path = " PATH" if catalogue()[dataset].needs_path else ""
+        raise UsageError(f"dataset {dataset} is not in this project yet; add it: fewshot data add {dataset}{path}")
+    return found
 
 
 def schemes_of(dataset: str) -> tuple[str, ...]:
     """The split schemes of a dataset; the first is the default. UsageError for an unknown dataset."""
-    if dataset not in DATASETS and dataset not in declared():
-        raise unknown("dataset", dataset, dataset_names())
     return tuple(definitions(dataset))
 
 
@@ -35,25 +58,59 @@ def check_scheme(dataset: str, scheme: str = "") -> str:
 
 
 def definitions(dataset: str) -> dict[str, Any]:
-    """Scheme -> its definition, as `fewshot.data.splits.assign_classes` reads it."""
-    if dataset in DATASETS:
-        text = resources.files("fewshot.data").joinpath("published", f"{dataset}.json").read_text(encoding="utf-8")
-        return dict(json.loads(text)["splits"])
-    file = declared()[dataset]
-    found = getattr(load_file(file), "SPLITS", None)
+    """Scheme -> its definition, as `fewshot.data.splits.assign_classes` reads it. UsageError for an unknown one."""
+    return definitions_of(dataset, declaration_of(dataset), _project())
+
+
+def definitions_of(dataset: str, declaration: Declaration, project: Path) -> dict[str, Any]:
+    """As `definitions`, of a declaration in a project."""
+    if not declaration.splits:
+        return _of_source(declaration, project)
+    found: dict[str, Any] = {}
+    for one in declaration.splits:
+        found |= one if isinstance(one, dict) else {one.rpartition("/")[2]: _named(dataset, one)}
+    return found
+
+
+def published_schemes() -> tuple[str, ...]:
+    """The published split schemes that come with the package, as a declaration names them: "omniglot/vinyals"."""
+    files = sorted(file.name for file in _published().iterdir() if file.name.endswith("-splits.json"))
+    return tuple(
+        f"{file.removesuffix('-splits.json')}/{scheme}" for file in files for scheme in _schemes_in(file)
+    )  # fmt: skip
+
+
+def _project() -> Path:
+    """The folder at which the path of a source starts: the project; outside a project, the package's folder."""
+    try:
+        return find_project()
+    except UsageError:
+        return Path(__file__).resolve().parents[2]
+
+
+def _of_source(declaration: Declaration, project: Path) -> dict[str, Any]:
+    found = getattr(load_file(project / declaration.source), "SPLITS", None)
     if not isinstance(found, dict) or not found:
         raise UsageError(
-            f'{file} declares no split scheme; add SPLITS = {{"hash": {{"shares": {{"train": 0.6, ...}}}}}}'
+            f"{declaration.source} declares no split scheme; add "
+            f'SPLITS = {{"hash": {{"shares": {{"train": 0.6, ...}}}}}} to it, or splits: [hash] to {FILE}'
         )
     return found
 
 
-def declared() -> dict[str, str]:
-    """Dataset -> the file of its source, for those of the project's own; nothing outside a project."""
-    try:
-        project = find_project()
-        listed = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))["datasets"]
-        files = {str(name): str(project / str(file)) for name, file in dict(listed).items()}
-    except (UsageError, OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
-        return {}
-    return {name: file for name, file in files.items() if name not in DATASETS}
+def _named(dataset: str, scheme: str) -> dict[str, Any]:
+    if scheme in _BUILT_IN:
+        return dict(_BUILT_IN[scheme])
+    place, _, name = scheme.rpartition("/")
+    known = published_schemes()
+    if scheme not in known:
+        raise unknown(f"split scheme of {dataset}", scheme, (*_BUILT_IN, *known))
+    return dict(_schemes_in(f"{place}-splits.json")[name])
+
+
+def _schemes_in(file: str) -> dict[str, Any]:
+    return dict(json.loads(_published().joinpath(file).read_text(encoding="utf-8"))["splits"])
+
+
+def _published() -> Any:
+    return resources.files("fewshot.data").joinpath("published")

@@ -8,7 +8,7 @@ from typing import Any
 
 from fewshot.errors import UsageError, unknown
 from fewshot.migrations import RENAMED_METHODS, RENAMED_PRESETS, RENAMED_SETTINGS, migrate_settings
-from fewshot.settings.schema import Settings, fixed_setting_names, setting_names, settings_from
+from fewshot.settings.schema import Settings, check_data, fixed_setting_names, setting_names, settings_from
 
 DEFAULT_PRESET = "glyphs-protonet-5w1s"
 
@@ -45,6 +45,7 @@ def load_settings(preset: str | Path = DEFAULT_PRESET, overrides: list[str] | No
     for override in sorted(overrides or [], key=lambda one: one.partition("=")[0] not in _NAMES):
         _apply(values, override)
     settings = settings_from(values)
+    check_data(settings)
     if wrong := _UNNAMEABLE.search(settings.model_name):
         name = settings.model_name
         raise UsageError(f"the model would be called {name!r}, but no name may hold {wrong[0]!r}; set register.model")

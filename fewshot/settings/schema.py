@@ -7,7 +7,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
-    PlainSerializer,
     SerializeAsAny,
     ValidationError,
     model_validator,
@@ -16,15 +15,17 @@ from pydantic import (
 from fewshot.errors import UsageError, unknown
 from fewshot.settings.base import BackboneSettings, Immutable, MethodSettings
 from fewshot.settings.datasets import check_scheme
+from fewshot.settings.declarations import Shape
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.settings.plugins import Kind, find, names
 from fewshot.settings.secrets import VARIABLES, SecretAddress, webhook_variable
 
-Shape = Annotated[EpisodeShape, BeforeValidator(EpisodeShape.parse), PlainSerializer(str)]
-
 
 class DataSettings(Immutable):
-    """Which images, and which of their classes are for training."""
+    """Which images, and which of their classes are for training.
+
+    A model keeps these names and is loaded where nobody declares them: `check_data` asks whether they are known here.
+    """
 
     dataset: str = Field("glyphs", description="name of a dataset; `fewshot data list` shows them")
     split_scheme: str = Field("", description="name of a split scheme of the dataset; empty: its default")
@@ -34,9 +35,8 @@ class DataSettings(Immutable):
     def _known(cls, values: Any) -> Any:
         if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
             return values  # the fields' own types say what is wrong
-        dataset = values.get("dataset", "glyphs")
-        scheme = check_scheme(dataset, values.get("split_scheme", ""))
-        return {**values, "dataset": dataset, "split_scheme": scheme}
+        dataset, scheme = values.get("dataset", "glyphs"), values.get("split_scheme", "")
+        return {**values, "dataset": dataset, "split_scheme": scheme or check_scheme(dataset)}
 
 
 class TrainSettings(Immutable):
@@ -64,12 +64,6 @@ class EvaluateSettings(Immutable):
     shapes: tuple[Shape, ...] = Field((EpisodeShape(5, 1, 15), EpisodeShape(5, 5, 15)), min_length=1)
     episodes: int = Field(600, ge=2, description="episodes of each shape")
     also: tuple[str, ...] = Field((), description="further datasets, none of which was trained on")
-
-    @model_validator(mode="after")
-    def _known(self) -> "EvaluateSettings":
-        for name in self.also:
-            check_scheme(name)
-        return self
 
 
 class RegisterSettings(Immutable):
@@ -163,6 +157,13 @@ def settings_from(values: dict[str, Any]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise _usage_error(error) from None
+
+
+def check_data(settings: Settings) -> None:
+    """UsageError, with the nearest name, for a dataset or split scheme that is not known here."""
+    check_scheme(settings.data.dataset, settings.data.split_scheme)
+    for name in settings.evaluate.also:
+        check_scheme(name)
 
 
 def notify_settings() -> NotifySettings:

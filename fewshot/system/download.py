@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from fewshot.errors import DamagedFileError, DataError
+from fewshot.system import progress
 
 MIRROR = "FEWSHOT_MIRROR"
 """Environment variable: a folder or an http(s) address that holds the files of all datasets."""
 TRIES = 5
 _TIMEOUT_S = 30.0
-_LOG_EVERY_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -136,7 +136,7 @@ def _progress(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
     def show(received: int) -> None:
         nonlocal last
-        if time.monotonic() - last >= _LOG_EVERY_S:
+        if time.monotonic() - last >= progress.LINE_EVERY_S:
             last = time.monotonic()
             _log.info("%s: %.1f of %s MB", name, received / 1e6, f"{total / 1e6:.1f}" if total else "?")
 

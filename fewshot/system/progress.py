@@ -13,6 +13,8 @@ from fewshot.system.text import shown
 log = logging.getLogger(__name__)
 
 LINE_EVERY_S = 15.0
+PROGRESS = "progress: "
+"""The beginning of a line by which a process tells the one that started it how far it is."""
 
 
 Reporter = Callable[[int, str], None]
@@ -21,7 +23,7 @@ Reporter = Callable[[int, str], None]
 
 @contextmanager
 def report_progress(title: str, total: int) -> Iterator[Reporter]:
-    """Show progress towards `total` while the block runs, on standard error."""
+    """Show progress towards `total` (0: unknown) while the block runs, on standard error."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(title, total)
@@ -34,7 +36,7 @@ def report_progress(title: str, total: int) -> Iterator[Reporter]:
         TextColumn("{task.fields[text]}", markup=False),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(shown(title), total=total, text="")
+        task = bar.add_task(shown(title), total=total or None, text="")
 
         def report(done: int, text: str) -> None:
             bar.update(task, completed=done, text=shown(text))
@@ -50,6 +52,6 @@ class _Lines:
 
     def __call__(self, done: int, text: str) -> None:
         now = time.monotonic()
-        if done >= self._total or now - self._last >= LINE_EVERY_S:
+        if (self._total and done >= self._total) or now - self._last >= LINE_EVERY_S:
             self._last = now
-            log.info("%s %d/%d %s", self._title, done, self._total, text)
+            log.info("%s %s %s", self._title, f"{done}/{self._total}" if self._total else done, text)

@@ -18,6 +18,7 @@ from flows.summary import in_words, percent
 
 if TYPE_CHECKING:
     from flows.cleaning.clean import Cleaned
+    from flows.dvc.adding import Added
     from flows.servers.schedule import Schedule
     from flows.why import Verdict
 
@@ -133,9 +134,30 @@ def schedule(chosen: "Schedule") -> None:
     print(f"retrain {chosen.preset} at {chosen.cron} ({chosen.timezone}); at once: {now}", flush=True)
 
 
-def watched(path: str) -> None:
-    """Print which folder params.yaml names now."""
-    make_console().print(f"params.yaml names {path}; next: fewshot retrain folder-protonet")
+def added(dataset: "Added") -> None:
+    """Print what was declared, what its split makes possible, and what to type next."""
+    console, name, found = make_console(), dataset.name, dataset.found
+    scheme = next(
+        (one if isinstance(one, str) else next(iter(one)) for one in dataset.declaration.splits), "its source's"
+    )
+    if found is not None:
+        classes = {one.class_name for one in found.images}
+        console.print(f"{name}: {len(found.images):,} images of {len(classes):,} classes in {dataset.declaration.path}")
+    console.print(f"{name} is declared in data/datasets.yaml, split scheme {scheme}")
+    if not dataset.is_trainable:
+        console.print(
+            "all classes are held out for tests: a pretrained encoder learns them from a few images; to train a network "
+            "on them takes some 50 classes and --splits hash"
+        )
+    console.print(f"next: {command_name()} data prepare {name}")
+
+
+def removed(home: Home, name: str) -> None:
+    """Print what is left of a dataset that is no longer declared."""
+    console, place = make_console(), home.data / name
+    console.print(f"{name} is no longer declared in data/datasets.yaml")
+    if place.exists():
+        console.print(f"its files are still in {place}; delete the folder to free their space")
 
 
 def variables(values: dict[str, str]) -> None:

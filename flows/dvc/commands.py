@@ -8,6 +8,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +19,40 @@ from filelock import FileLock
 from fewshot.errors import DataError, PipelineError
 from fewshot.project.paths import Home
 from fewshot.project.tool_environment import environment
+from fewshot.settings.declarations import FILE
 from fewshot.system.files import write_bytes
-from flows.dvc import watched_folders
+from fewshot.system.progress import PROGRESS
+from fewshot.system.yaml_files import check_config, read_yaml
+from flows import steps
+from flows.dvc import datasets as declared
 from flows.dvc.repair import remove_damaged
-from flows.dvc.yaml_files import check_config, read_yaml
+
+_FETCHES = ("fetch", "download", "collect")
+"""The stage that gets the raw files; earlier releases had one for downloads and one for the user's own folder."""
 
 
-def stages_of(dataset: str) -> tuple[str, ...]:
-    """The stages that make a dataset, in their order."""
-    return ("collect" if dataset == watched_folders.NAME else "download", "pack", "split")
+def stages_of(project: Path, dataset: str) -> tuple[str, ...]:
+    """The stages that make a dataset, in their order, as dvc.yaml and dvc.lock of the project call them."""
+    names = read_yaml(project / "dvc.yaml")["stages"]
+    fetch = "fetch" if "fetch" in names else "collect" if dataset == "folder" else "download"
+    return fetch, "pack", "split"
 
 
 def stale(home: Home, datasets: list[str]) -> dict[str, str]:
     """The datasets that differ from dvc.lock: name -> reason. Empty if all are clean. Takes about 1 s.
 
-    Raises DataError that names what can't be collected from the watched folder, if it is among them.
+    Raises DataError that names what can't be collected of the user's own images among them, UsageError for a dataset
+    that the project does not declare.
     """
-    if watched_folders.NAME in datasets:
-        watched_folders.look(home)
+    declared.migrate(home)
+    for name in datasets:
+        declared.look(home, name)
     # With their dependencies, so that changed raw files count although pack and split are as they were.
     targets = [f"split@{name}" for name in datasets]
     found: dict[str, Any] = json.loads(_dvc(home, "status", "--json", "--with-deps", *targets).splitlines()[-1])
     reasons: dict[str, str] = {}
     for name in datasets:
-        for stage in stages_of(name):
+        for stage in stages_of(home.project, name):
             if changes := found.get(f"{stage}@{name}"):
                 reasons.setdefault(name, _in_words(changes))
     return reasons
@@ -50,23 +62,23 @@ def prepare(home: Home, dataset: str) -> str:
     """Bring a dataset up to date. Returns a remark, or "": for example, how the classes of an own folder changed.
 
     Damaged files are restored from the cache or the remote, or made again. Raises DataError if a stage reports that the
-    data are wrong, PipelineError if trying again may help.
+    data are wrong, PipelineError if trying again may help, UsageError for a dataset that the project does not declare.
     """
-    if dataset == watched_folders.NAME:
-        watched_folders.check(home)
+    declared.migrate(home)
+    declared.look(home, dataset)
     locked = dvc_lock(home, dataset)
     damage = remove_damaged(home, locked)
     if damage.missing and not damage.deleted:
         _fill_cache(home, dataset, locked)
-    before, classes = _lock_file(home), watched_folders.classes(home)
+    before, classes = _lock_file(home), declared.classes(home, dataset)
     # Only then: asking the remote takes seconds, and there may be none.
     _dvc(home, "repro", *(["--pull"] if damage.missing else []), f"split@{dataset}")
     if damage.deleted:
         names = ", ".join(str(file.relative_to(home.project)) for file in damage.deleted)
         return f"{dataset}: damaged, deleted and fetched or made again: {names}"
-    if dataset == watched_folders.NAME:
-        return watched_folders.remark(home, classes, watched_folders.classes(home))
-    return _other_bytes(dataset, before, _lock_file(home))
+    if changed := declared.remark(home, dataset, classes, declared.classes(home, dataset)):
+        return changed
+    return _other_bytes(home, dataset, before, _lock_file(home))
 
 
 def restore(home: Home, dataset: str, md5: dict[str, str]) -> None:
@@ -75,7 +87,7 @@ def restore(home: Home, dataset: str, md5: dict[str, str]) -> None:
     Raises what `prepare` raises if neither holds it.
     """
     lock = read_yaml(home.project / "dvc.lock")
-    outputs = dict(zip(stages_of(dataset), ("raw", "pack", "split"), strict=True))
+    outputs = dict(zip(stages_of(home.project, dataset), ("raw", "pack", "split"), strict=True))
     for stage, name in outputs.items():
         path = f"data/{dataset}/{name}"
         lock["stages"][f"{stage}@{dataset}"] = {"cmd": "", "outs": [{"path": path, "hash": "md5", "md5": md5[path]}]}
@@ -86,9 +98,10 @@ def restore(home: Home, dataset: str, md5: dict[str, str]) -> None:
 def dvc_lock(home: Home, dataset: str) -> dict[str, str]:
     """The md5 that dvc.lock holds for each output of a dataset; empty if it was never made."""
     stages = _lock_file(home)
+    fetch = next((stage for stage in _FETCHES if f"{stage}@{dataset}" in stages), "fetch")
     return {
         out["path"]: out["md5"]
-        for stage in stages_of(dataset)
+        for stage in (fetch, "pack", "split")
         for out in stages.get(f"{stage}@{dataset}", {}).get("outs", [])
         if "md5" in out
     }
@@ -104,7 +117,7 @@ def _fill_cache(home: Home, dataset: str, locked: dict[str, str]) -> None:
         return
     before = file.read_bytes()
     try:
-        _dvc(home, "commit", "--force", *(f"{stage}@{dataset}" for stage in stages_of(dataset)))
+        _dvc(home, "commit", "--force", *(f"{stage}@{dataset}" for stage in stages_of(home.project, dataset)))
     except DataError:
         pass
     finally:
@@ -118,9 +131,9 @@ def _lock_file(home: Home) -> dict[str, Any]:
     return dict(read_yaml(file).get("stages") or {})
 
 
-def _other_bytes(dataset: str, before: dict[str, Any], after: dict[str, Any]) -> str:
+def _other_bytes(home: Home, dataset: str, before: dict[str, Any], after: dict[str, Any]) -> str:
     """A remark if a stage made other bytes from the same inputs than dvc.lock records; else ""."""
-    for stage in stages_of(dataset):
+    for stage in stages_of(home.project, dataset):
         old, new = before.get(f"{stage}@{dataset}"), after.get(f"{stage}@{dataset}")
         if old and new and _inputs(old) == _inputs(new) and old["outs"] != new["outs"]:
             # Glyphs are drawn by the machine: its float arithmetic may round a pixel differently.
@@ -138,7 +151,7 @@ def _dvc(home: Home, *arguments: str) -> str:
         _allow_no_git(home)
         done = _run(home, *arguments)
     if done.returncode != 0:
-        for name in ("dvc.yaml", "params.yaml", "dvc.lock"):
+        for name in ("dvc.yaml", FILE, "dvc.lock"):
             if (home.project / name).exists():
                 read_yaml(home.project / name)  # of what is wrong in them, DVC says less
         for name in ("config", "config.local"):
@@ -151,9 +164,29 @@ def _run(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
     # Stages import the library of this project, wherever the package was imported from.
     variables = {**os.environ, **environment(home)}
     variables["PYTHONPATH"] = str(home.project)
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=home.project, env=variables, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "dvc", *arguments]
+    with subprocess.Popen(
+        command, cwd=home.project, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process, ThreadPoolExecutor(1) as beside:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        errors = beside.submit(_relayed, process.stderr)
+        output = process.stdout.read()
+        return subprocess.CompletedProcess(command, process.wait(), output, errors.result())
+
+
+def _relayed(lines: Iterable[str]) -> str:
+    """All lines of standard error, but for those by which a stage tells how far it is: they are shown at once."""
+    kept, shown = [], False
+    for line in lines:
+        if line.startswith(PROGRESS):
+            steps.still_waiting(line.removeprefix(PROGRESS).strip())
+            shown = True
+        else:
+            kept.append(line)
+    if shown:
+        steps.still_waiting("")
+    return "".join(kept)
 
 
 def _allow_no_git(home: Home) -> None:
@@ -172,8 +205,8 @@ def _error(arguments: tuple[str, ...], stderr: str) -> DataError | PipelineError
     own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     said = own or [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:] or ["?"]
     message = f"dvc {' '.join(arguments)} failed: {said[0]}"
-    if "missing from 'params.yaml'" in message:
-        message += " Write them there, or restore it: git checkout params.yaml"
+    if f"missing from '{FILE}'" in message:
+        message += f" Write them there, or restore it: git checkout {FILE}"
     may_pass = re.search(r"after \d+ tries|is busy|Unable to acquire lock", stderr)
     return PipelineError(message) if may_pass else DataError(message)
 

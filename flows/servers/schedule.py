@@ -12,7 +12,7 @@ from fewshot.errors import DataError, PipelineError, UsageError
 from fewshot.project.paths import Home
 from fewshot.project.server_key import server_key
 from fewshot.system.files import write_bytes
-from flows.dvc.yaml_files import read_yaml
+from fewshot.system.yaml_files import read_yaml
 
 NIGHTLY = "retrain/nightly"
 MANUAL = "pipeline/manual"

@@ -2,7 +2,7 @@
 
 The two archives come from the authors' repository, at the address that torchvision knows, or from FEWSHOT_MIRROR (a
 folder or an http address). An archive with the official MD5 is taken as it is. Mirrors pack containers anew, so of any
-other it is the content that is verified: every image file against `published/omniglot-files.json`.
+other it is the content that is verified: every image file against `omniglot-files.json`.
 """
 
 import base64
@@ -13,24 +13,32 @@ from collections.abc import Iterator
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 from PIL import Image, UnidentifiedImageError
+from pydantic import Field
 
 from fewshot.data.archive import Archive, open_archive
+from fewshot.data.given import Given
+from fewshot.data.image_options import ImageOptions
 from fewshot.data.pack import Item
 from fewshot.errors import DamagedFileError
 from fewshot.system.download import fetch_file
 
 ARCHIVES = ("images_background", "images_evaluation")
 FILES = tuple(f"{archive}.zip" for archive in ARCHIVES)
-SIDE = 28
-"""Height and width of a packed image, pixels."""
 _DRAWN_SIDE = 105
 _MEMBER_LIMIT = 64 * 1024
 _TOTAL_LIMIT = 64 * 2**20
+
+
+class Options(ImageOptions):
+    """The form of the drawings: 28x28 pixels, grey, as all published results have it."""
+
+    side: int = Field(28, ge=8, le=1024, description="pixels")
+    channels: Literal[1, 3] = Field(1, description="1: grey; 3: colour")
 
 
 class Drawing(NamedTuple):
@@ -41,7 +49,7 @@ class Drawing(NamedTuple):
     prefix: bytes
 
 
-def fetch(raw: Path) -> None:
+def fetch(raw: Path, given: Given) -> None:
     """Fetch the archives that are not there yet; only a complete and undamaged one gets its name."""
     from torchvision.datasets import Omniglot  # here, because it takes seconds
 
@@ -50,14 +58,20 @@ def fetch(raw: Path) -> None:
         fetch_file(address, raw / f"{archive}.zip", check=partial(verify, archive=archive))
 
 
-def read(raw: Path) -> Iterator[Item]:
-    """Each drawing as a 28x28 image, ink bright. Raises DamagedFileError."""
+def read(raw: Path, given: Given) -> Iterator[Item]:
+    """Each drawing as it is, 105x105 pixels, ink bright. Raises DamagedFileError."""
     for archive in ARCHIVES:
         path = raw / f"{archive}.zip"
         with open_archive(path, _MEMBER_LIMIT, _TOTAL_LIMIT) as members:
             for drawing in drawings(archive):
-                image = _small(_ink(members, path, drawing.path))
+                ink = _ink(members, path, drawing.path)
+                image = (ink * np.uint8(255))[None]
                 yield drawing.character, drawing.character.partition("/")[0], drawing.path, image
+
+
+def count(raw: Path, given: Given) -> int:
+    """The number of drawings."""
+    return sum(len(drawings(archive)) for archive in ARCHIVES)
 
 
 def verify(path: Path, archive: str) -> None:
@@ -106,7 +120,7 @@ def digest_of(archive: str) -> str:
 
 
 def _table() -> dict[str, Any]:
-    text = resources.files("fewshot.data").joinpath("published", "omniglot-files.json").read_text(encoding="utf-8")
+    text = resources.files("fewshot.data").joinpath("sources", "omniglot-files.json").read_text(encoding="utf-8")
     return dict(json.loads(text))
 
 
@@ -119,9 +133,3 @@ def _ink(members: Archive, path: Path, name: str) -> Bool[np.ndarray, "105 105"]
         return ~np.asarray(image.convert("1", dither=Image.Dither.NONE))
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise DamagedFileError(f"{path}: {name} is not a drawing of 105x105 pixels ({error}); fetch it again") from None
-
-
-def _small(ink: Bool[np.ndarray, "105 105"]) -> UInt8[np.ndarray, "1 28 28"]:
-    """Reduced with antialiasing; Pillow's arithmetic on 8-bit images is in whole numbers, the same everywhere."""
-    drawn = Image.fromarray(ink.astype(np.uint8) * 255)
-    return np.asarray(drawn.resize((SIDE, SIDE), Image.Resampling.LANCZOS))[None]

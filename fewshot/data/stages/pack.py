@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+from fewshot.data.decoding import Originals, decoded
 from fewshot.data.pack import write_pack
 from fewshot.data.sources import Source
 from fewshot.data.stages.disk import disk_errors
 from fewshot.errors import DataError
+from fewshot.system.files import write_json
+
+ORIGINALS = "originals.json"
 
 
 def pack(dataset: str, source: Source, data_dir: Path) -> None:
@@ -13,5 +17,11 @@ def pack(dataset: str, source: Source, data_dir: Path) -> None:
     raw, target = data_dir / dataset / "raw", data_dir / dataset / "pack"
     if not raw.is_dir():
         raise DataError(f"{raw} does not exist; run: fewshot data prepare {dataset}")
+    originals = Originals()
     with disk_errors(target):
-        write_pack(target, source.read(raw))
+        total, items = source.count(raw), source.read(raw)
+        write_pack(target, decoded(items, total, source.image_options, originals))
+        (target / ORIGINALS).unlink(missing_ok=True)
+        if originals.modes:
+            sizes = [[*size, number] for size, number in sorted(originals.sizes.items())]
+            write_json(target / ORIGINALS, {"modes": dict(sorted(originals.modes.items())), "sizes": sizes})

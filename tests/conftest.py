@@ -2,8 +2,10 @@
 
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 # Tests run side by side on the same cores: threads that spin while they wait for each other would starve. Read when
 # torch is loaded.
@@ -14,8 +16,10 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
 import pytest
 from hypothesis import settings
 
-from fewshot.project.paths import Home
+from fewshot.project.fingerprints import SOURCES
+from fewshot.project.paths import MARKS, Home
 from fewshot.project.tool_environment import environment, prepare_environment
+from fewshot.settings.declarations import FILE
 
 # The same examples in each run: a change is judged by itself, not by luck. `--hypothesis-profile=default` draws others.
 settings.register_profile("fixed", derandomize=True)
@@ -41,6 +45,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             patch.setenv(name, value)
         prepare_environment(home)
         yield home
+
+
+@pytest.fixture
+def own_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project that declares datasets of the user's own, birds and folder, beside those that come with the clone."""
+    for name in (*MARKS, FILE):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(SOURCES / name, tmp_path / name)
+    own = "".join(
+        f"  {name}: {{source: fewshot/data/sources/local.py, splits: [hash]}}\n" for name in ("birds", "folder")
+    )
+    with (tmp_path / FILE).open("a") as file:
+        file.write(own)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def test_it_is_short() -> None:
 
 
 @pytest.mark.parametrize("command", [words for words in COMMANDS if words[0] == "fewshot"], ids=" ".join)
-def test_each_fewshot_command_is_understood(command: list[str]) -> None:
+def test_each_fewshot_command_is_understood(command: list[str], own_datasets: None) -> None:
     from fewshot.settings.presets import load_settings
     from flows.cli.app import build_app
 

@@ -9,12 +9,18 @@ from fewshot.system.text import shown
 
 if TYPE_CHECKING:
     from fewshot.data.dataset import Dataset
+    from fewshot.data.duplicates import Pair
     from fewshot.evaluation.evaluate import Evaluation
     from fewshot.project.doctor import Finding
     from fewshot.promotion.champion import Told
     from fewshot.reporting.leaderboard import Entry
     from fewshot.tracking.versions import Version
     from fewshot.training.result import TrainResult
+
+LONGEST_LIST = 20
+"""Lines of a list that may be long."""
+_WIDE = 110
+"""Characters of a terminal that has room for addresses in a table."""
 
 
 def make_console(to_errors: bool = False) -> Any:
@@ -114,28 +120,62 @@ def print_logged(run_id: str) -> None:
     make_console().print(text)
 
 
-def print_datasets(rows: Iterable[Sequence[str]]) -> None:
-    """Print a table of datasets: name, split schemes, images, classes, state."""
-    table = make_table("dataset", "splits (first: default)", "images", "classes", "state")
-    for row in rows:
-        table.add_row(*row)
-    make_console().print(table)
+def print_datasets(rows: "Iterable[tuple[str, str, int, int, int, str, str]]") -> None:
+    """Print a table of datasets: name, state, classes, images, bytes on disk, licence, home page."""
+    console = make_console()
+    is_wide = console.width >= _WIDE
+    table = make_table("dataset", "state", "classes", "images", "MB", "licence", *(["home"] if is_wide else []))
+    for name, state, classes, images, size, licence, home in rows:
+        numbers = [f"{number:,}" if number else "" for number in (classes, images)]
+        last = [licence, home] if is_wide else [licence]
+        table.add_row(name, state, *numbers, f"{size / 1e6:,.1f}" if size else "", *last)
+    console.print(table)
+    console.print(
+        "catalogue: not in this project yet; numbers are those of its page. next: fewshot data add NAME [PATH]; "
+        "fewshot data prepare NAME"
+    )
 
 
-def print_dataset(name: str, dataset: "Dataset") -> None:
-    """Print the splits of a dataset: classes and images of each, image size, digests."""
+def print_dataset(name: str, dataset: "Dataset", originals: Mapping[str, Any], home: str) -> None:
+    """Print the splits of a dataset: classes and images of each, the images as they came, digests, its home page."""
     from fewshot.settings.declarations import SPLITS
 
-    table = make_table("part", "classes", "images", "first classes")
-    for part in SPLITS:
-        if dataset.scheme.splits.get(part):
-            names = dataset.class_names(part)
-            table.add_row(part, str(len(names)), str(int(dataset.class_table(part).count.sum())), ", ".join(names[:3]))
+    table = make_table("split", "classes", "images", "of a class", "first classes")
+    for split in SPLITS:
+        if dataset.scheme.splits.get(split):
+            names, count = dataset.class_names(split), dataset.class_table(split).count
+            each = f"{count.min()}" if count.min() == count.max() else f"{count.min()} to {count.max()}"
+            table.add_row(split, f"{len(names):,}", f"{count.sum():,}", each, ", ".join(names[:3]))
     shape = tuple(dataset.pack.images.shape[1:])
     console = make_console()
-    console.print(f"{name}, split {dataset.scheme.name}: images of (channel, height, width) = {shape}")
+    console.print(f"{name}, split scheme {dataset.scheme.name}: images of (channel, height, width) = {shape}")
     console.print(table)
-    console.print(f"digest {dataset.digest}\nfixed episodes {dataset.scheme.episodes_digest}")
+    if originals:
+        modes = ", ".join(f"{mode} {number:,}" for mode, number in originals["modes"].items())
+        sizes = sorted(originals["sizes"], key=lambda one: -one[2])
+        common = ", ".join(f"{width}x{height} {number:,}" for width, height, number in sizes[:3])
+        more = f" and {len(sizes) - 3:,} more sizes" if len(sizes) > 3 else ""
+        console.print(f"as they came: {modes}; {common}{more}")
+    console.print(f"home {home}\ndigest {dataset.digest}\nfixed episodes {dataset.scheme.episodes_digest}")
+
+
+def print_sheet(split: str, file: Path) -> None:
+    """Print the place of the contact sheet of a split."""
+    make_console().print(f"contact sheet of {split}: {file}")
+
+
+def print_duplicates(pairs: "Sequence[tuple[Pair, str, str]]") -> None:
+    """Print the images that are nearly the same in two splits."""
+    console = make_console()
+    if not pairs:
+        console.print("no two images of different splits are nearly the same")
+        return
+    table = make_table("split", "image", "split", "nearly the same image")
+    for pair, source, other in pairs[:LONGEST_LIST]:
+        table.add_row(pair.split, source, pair.other_split, other)
+    console.print(table)
+    more = f", of which the first {LONGEST_LIST} are listed" if len(pairs) > LONGEST_LIST else ""
+    console.print(f"{len(pairs):,} pairs of images of different splits are nearly the same{more}")
 
 
 def print_rollback(model: str, taken_back: str, champion: str) -> None:

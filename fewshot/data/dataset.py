@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from fewshot.data import in_memory
 from fewshot.data.episode_sampler import ClassTable, EpisodeIndices, EpisodeSampler
+from fewshot.data.episode_shapes import nearest_shape
 from fewshot.data.fixed_episodes import fixed_shapes, read_fixed_episodes
 from fewshot.data.pack import Pack, open_pack, unrotated
 from fewshot.data.splits import SplitScheme, class_table, episodes_path, read_scheme, scheme_path
@@ -68,6 +69,18 @@ class Dataset:
             return EpisodeSampler(self.class_table(split), shape, 0, purpose).sample(0, number)
         return read_fixed_episodes(self.episodes, self.scheme.episodes_digest, split, shape, number)
 
+    def shape_for(self, split: str, wanted: EpisodeShape) -> EpisodeShape:
+        """The shape of the fixed episodes by which a split measures the wanted task.
+
+        The same task with another number of queries, if that is what there is; of a split with fewer classes than are
+        wanted, that with most of them. Else the wanted one, which `fixed_episodes` will not find.
+        """
+        there = self.fixed_shapes(split)
+        same = [shape for shape in there if shape.task == wanted.task]
+        if wanted in there or not (same or len(self.class_names(split)) < wanted.way):
+            return wanted
+        return nearest_shape(wanted, same or there) or wanted
+
     def fixed_shapes(self, split: str) -> list[EpisodeShape]:
         """The shapes of the fixed episodes of a split, smaller ones first; raises what `fixed_episodes` raises.
 
@@ -81,6 +94,11 @@ class Dataset:
         return fixed_shapes(self.episodes, self.scheme.episodes_digest, split)
 
     @property
+    def gate(self) -> str:
+        """The split whose episodes decide on promotions: gate, or test where all classes are held out for tests."""
+        return "gate" if self.scheme.splits.get("gate") or set(self.scheme.splits) != {"test"} else "test"
+
+    @property
     def digest(self) -> str:
         """One digest of the images, the splits and the fixed episodes."""
         splits = {split: list(names) for split, names in self.scheme.splits.items()}
@@ -92,9 +110,11 @@ def open_dataset(data_dir: str | Path, dataset: str, scheme: str = "") -> Datase
 
     Raises UsageError for an unknown name, DataError if it is not prepared, DamagedFileError if a file was changed.
     """
-    scheme, data_dir = check_scheme(dataset, scheme), Path(data_dir)
+    scheme, data_dir = scheme or check_scheme(dataset), Path(data_dir)
     folder = data_dir / dataset
     pack_folder, scheme_file = folder / "pack", scheme_path(data_dir, dataset, scheme)
+    if not scheme_file.exists():
+        check_scheme(dataset, scheme)
     if not pack_folder.is_dir() or not scheme_file.exists():
         raise DataError(f"{folder} is not prepared; run: fewshot data prepare {dataset}")
     pack = open_pack(pack_folder)

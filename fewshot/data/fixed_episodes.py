@@ -34,7 +34,7 @@ def read_fixed_episodes(path: Path, digest: str, split: str, shape: EpisodeShape
     if f"{name}/rows" not in tensors:
         there = ", ".join(_fixed_names(tensors))
         raise DataError(
-            f"{path} has no fixed episodes {name}; it has: {there}. Further shapes are listed in params.yaml"
+            f"{path} has no fixed episodes {name}; it has: {there}. declare further shapes in data/datasets.yaml"
         )
     rows = tensors[f"{name}/rows"].astype(np.int64)
     if len(rows) < number:

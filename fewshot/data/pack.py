@@ -108,6 +108,12 @@ def open_pack(folder: Path) -> Pack:
     return Pack(images, tuple(PackedClass(*row) for row in index["classes"]), index["digest"])
 
 
+def packed_classes(folder: Path) -> tuple[PackedClass, ...]:
+    """The classes of a pack, without reading its images. Raises DamagedFileError."""
+    index = read_json(folder / "index.json", f"delete {folder} and prepare the data again")
+    return tuple(PackedClass(*row) for row in index["classes"])
+
+
 def source_names(folder: Path) -> list[str]:
     """For each image of the pack the name of the file that it was read from."""
     return (folder / "sources.txt").read_text(encoding="utf-8").splitlines()

@@ -38,7 +38,8 @@ def latency_ms(model: Model, dataset: Dataset, shape: EpisodeShape) -> float:
 
     Not the median: what else runs on the machine can only make a call longer, and may do so for most of them.
     """
-    rows = dataset.fixed_episodes("gate", shape, 1).rows[0]
+    shape = dataset.shape_for(dataset.gate, shape)
+    rows = dataset.fixed_episodes(dataset.gate, shape, 1).rows[0]
     images = [np.asarray(dataset.pack.images[of_class]) for of_class in rows]
     times: list[float] = []
     while len(times) < _TIMED_CALLS or (sum(times) < _TIMED_S and len(times) < 20 * _TIMED_CALLS):

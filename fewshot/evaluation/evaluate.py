@@ -1,6 +1,7 @@
 """Evaluation on fixed test episodes: every number with its interval, every episode's accuracy kept."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,9 @@ def evaluate(
     bank = ImageBank(dataset.pack.images, model.compute.device)
     _check_images(model, bank, dataset.name)
     modes = model.method.batch_norm_modes
-    shapes = [shape for shape in options.shapes if _fits(shape, dataset, model)]
-    for shape in sorted(set(options.shapes) - set(shapes), key=str):
+    wanted = list(dict.fromkeys(dataset.shape_for("test", shape) for shape in options.shapes))
+    shapes = [shape for shape in wanted if _fits(shape, dataset, model)]
+    for shape in sorted(set(wanted) - set(shapes), key=str):
         log.warning("%s has %d test classes: %s is left out", dataset.name, len(dataset.class_table("test")), shape)
     runs = [(shape, mode) for shape in shapes for mode in modes]
     results, confusion, arrays = {}, {}, {}
@@ -76,7 +78,7 @@ def evaluate(
         for done, (shape, mode) in enumerate(runs, start=1):
             episodes = dataset.fixed_episodes("test", shape, options.episodes)
             predictions = predict_episodes(model.method, bank, episodes, mode, model.compute)
-            key = f"{dataset.name}/{_name(shape, options)}" + (f" {mode}" if mode != modes[0] else "")
+            key = f"{dataset.name}/{_name(shape, shapes)}" + (f" {mode}" if mode != modes[0] else "")
             results[key], confusion[key] = score(predictions.accuracy), _confusion(dataset, episodes, predictions)
             arrays[f"{key}/accuracy"] = predictions.accuracy
             arrays[f"{key}/predicted"] = predictions.predicted.astype(np.int16)
@@ -119,9 +121,9 @@ def _write(folder: Path, dataset: Dataset, model: Model, found: Evaluation, arra
     return Evaluation(found.results, found.confusion, file, per_episode)
 
 
-def _name(shape: EpisodeShape, options: EvaluateSettings) -> str:
+def _name(shape: EpisodeShape, shapes: Sequence[EpisodeShape]) -> str:
     """The task of a shape, with the queries where two shapes differ in them alone."""
-    return shape.task if sum(other.task == shape.task for other in options.shapes) == 1 else str(shape)
+    return shape.task if sum(other.task == shape.task for other in shapes) == 1 else str(shape)
 
 
 def _fits(shape: EpisodeShape, dataset: Dataset, model: Model) -> bool:

@@ -114,8 +114,9 @@ def _compare_with_champion(
     folders = [model_folder(store, f"models:/{model}/{number}") for number in (champion, version)]
     standing, challenger = (load_model(folder, settings.device, trust_code=True) for folder in folders)
     challenger.compute.prepare()
-    old, new, left_out = compare(standing, challenger, dataset, settings.gate)
-    costs = costs_of(challenger, new, dataset, settings.gate.shape)
+    shape = dataset.shape_for(dataset.gate, settings.gate.shape)
+    old, new, left_out = compare(standing, challenger, dataset, settings.gate.model_copy(update={"shape": shape}))
+    costs = costs_of(challenger, new, dataset, shape)
     spent = read_spent(store.model_tags(model).get(TESTS, ""), settings.gate.alpha / settings.gate.tests_per_year)
     now = datetime.now(UTC)
     verdict = decide(old.accuracy, new.accuracy, settings.gate, spent, now, costs)
@@ -123,7 +124,7 @@ def _compare_with_champion(
         store.tag_model(model, TESTS, write_spent([*spent, Spent(now, verdict.level)]))
     return PromotionRecord(
         model, version, champion, verdict.decision, verdict.reason, _now(), question,
-        f"{dataset.name}/{settings.gate.shape}", left_out, _plain(verdict), asdict(costs),
+        f"{dataset.name}/{shape}", left_out, _plain(verdict), asdict(costs),
     )  # fmt: skip
 
 

@@ -34,10 +34,10 @@ def gate_episodes(
 ) -> tuple[EpisodeIndices, tuple[str, ...]]:
     """Episodes that none of the models has seen the classes of, and the gate's classes that are left out for it."""
     seen = {unrotated(name) for of in models if of.data.dataset == dataset.name for name in of.data.classes}
-    names = dataset.class_names("gate")
+    names = dataset.class_names(dataset.gate)
     left_out = tuple(name for name in names if unrotated(name) in seen)
     if not left_out:
-        return dataset.fixed_episodes("gate", shape, number), ()
+        return dataset.fixed_episodes(dataset.gate, shape, number), ()
     others = [name for name in names if name not in left_out]
     if len(others) < shape.way:
         raise DataError(

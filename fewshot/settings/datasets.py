@@ -31,8 +31,20 @@ def declaration_of(dataset: str) -> Declaration:
     if dataset in own:
         return own[dataset]
     if dataset not in catalogue():
-        raise unknown("dataset", dataset, dataset_names())
+        said = unknown("dataset", dataset, dataset_names())
+        raise (
+            said
+            if "did you mean" in str(said)
+            else UsageError(f"{said}, or add yours: fewshot data add {dataset} FOLDER")
+        )
     return catalogue()[dataset].declaration
+
+
+def home_page(dataset: str) -> str:
+    """The address of a dataset's page, or of the user's own images their place."""
+    entry = catalogue().get(dataset)
+    own = declaration_of(dataset)
+    return entry.home if entry else own.path or own.source
 
 
 def check_declared(dataset: str) -> Declaration:

@@ -23,6 +23,16 @@ def refuse_special(path: Path) -> None:
         raise DamagedFileError(f"{path} is no file, but a folder, pipe, socket or device; move it away")
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; a link counts as nothing, and so does what is gone by then."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            return sum(size_of(Path(entry.path)) for entry in os.scandir(path))
+        return path.stat().st_size if path.is_file() and not path.is_symlink() else 0
+    except FileNotFoundError:
+        return 0
+
+
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

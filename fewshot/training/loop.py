@@ -89,7 +89,8 @@ class _Trainer:
         self.compute, device = compute, compute.device
         self.bank = ImageBank(dataset.pack.images, device)
         self.source = EpisodeSampler(dataset.class_table("train"), self.options.episode, settings.seed, "train")
-        self.validation = dataset.fixed_episodes("val", self.options.validation, self.options.validation_episodes)
+        shape = dataset.shape_for("val", self.options.validation)
+        self.validation = dataset.fixed_episodes("val", shape, self.options.validation_episodes)
         classes = len(dataset.class_table("train"))
         self.method = build_method(settings, self.bank.image_shape, classes).to(device)
         self.step = OuterStep(self.method, self.options, compute)

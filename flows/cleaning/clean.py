@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from fewshot.project.paths import Home
+from fewshot.system.files import size_of
 from fewshot.tracking.store import Store
 from fewshot.tracking.unused import abandoned_models, aliases_stand, remove_files, remove_model, unused_versions
 from fewshot.tracking.versions import CLEANED, list_versions
@@ -73,7 +74,7 @@ def clean(home: Home, keep_days: int, dry_run: bool = False) -> list[Cleaned]:
                 HISTORY: prefect_history.count(home, datetime.now(UTC)),
             }
             for found in _removals(home, store, before):
-                size = sum(map(state_folder.size, found.paths))
+                size = sum(map(size_of, found.paths))
                 try:
                     if not dry_run:
                         found.remove()

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from fewshot.errors import DamagedFileError
 from fewshot.project.fingerprints import code_hashes, requirements_hash
 from fewshot.project.paths import Home
-from fewshot.system.files import read_json, sha256_file
+from fewshot.system.files import read_json, sha256_file, size_of
 from fewshot.training.identity import ENTRY
 
 _STEP = re.compile(r"(?:prepare-data|meta-train|evaluate|register)-[0-9a-f]{32}")
@@ -35,9 +35,9 @@ def sizes(home: Home) -> dict[str, int]:
         "MLflow's database": _database(home.mlflow / "mlflow.db"),
         "Prefect's history": _database(home.prefect / "prefect.db"),
     }
-    found = {kind: sum(map(size, paths)) for kind, paths in reported.items()}
-    rest = max(0, size(home.state) - sum(found.values()))
-    return found | {"DVC's cache": size(home.project / ".dvc" / "cache"), "all else": rest}
+    found = {kind: sum(map(size_of, paths)) for kind, paths in reported.items()}
+    rest = max(0, size_of(home.state) - sum(found.values()))
+    return found | {"DVC's cache": size_of(home.project / ".dvc" / "cache"), "all else": rest}
 
 
 def retrainings(home: Home) -> dict[str, int]:
@@ -55,16 +55,6 @@ def retrainings(home: Home) -> dict[str, int]:
 def _database(file: Path) -> list[Path]:
     """A database and what SQLite keeps beside it while it is open."""
     return [file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")]
-
-
-def size(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; a link counts as nothing, and so does what is gone by then."""
-    try:
-        if path.is_dir() and not path.is_symlink():
-            return sum(size(Path(entry.path)) for entry in os.scandir(path))
-        return path.stat().st_size if path.is_file() and not path.is_symlink() else 0
-    except FileNotFoundError:
-        return 0
 
 
 def versions_in_use(home: Home, before: datetime) -> set[tuple[str, str]]:

@@ -146,7 +146,7 @@ def added(dataset: "Added") -> None:
     console.print(f"{name} is declared in data/datasets.yaml, split scheme {scheme}")
     if not dataset.is_trainable:
         console.print(
-            "all classes are held out for tests: a pretrained encoder learns them from a few images; to train a network "
+            "all classes are held out for tests: a pretrained encoder learns them from a few images; to train one "
             "on them takes some 50 classes and --splits hash"
         )
     console.print(f"next: {command_name()} data prepare {name}")

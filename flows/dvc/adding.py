@@ -77,9 +77,10 @@ def add(
         raise DataError(f"{path} holds no image; put a folder of images into it for each class")
     if not splits and found is not None and not declaration.splits:
         splits = (_scheme_for(found),)
-    # As the source has completed them, so that the file says what counts.
-    known = source.given.options.model_dump(mode="json") if source.given else {}
-    changed: dict[str, Any] = {"options": known, "splits": splits or declaration.splits}
+    changed: dict[str, Any] = {"splits": splits or declaration.splits}
+    if found is not None and source.given:
+        # As the source has completed them, so that the file says what counts.
+        changed["options"] = source.given.options.model_dump(mode="json")
     declaration = parse_declaration(name, declaration.model_dump(mode="json") | changed)
     definitions_of(name, declaration, home.project)
     datasets.write(home, name, declaration)

@@ -62,9 +62,10 @@ def remove(home: Home, name: str) -> None:
 def migrate(home: Home) -> None:
     """Move the datasets that params.yaml of an earlier release declares to where this release has them."""
     params = home.project / "params.yaml"
-    found = migrate_params(read_yaml(params)) if params.is_file() else {}
-    if not found:
+    content = read_yaml(params) if params.is_file() else {}
+    if not content.keys() & set(_PARAMS_OF_EARLIER_RELEASES):
         return
+    found = migrate_params(content)
 
     def add(datasets: dict[str, Any]) -> None:
         for name, values in found.items():

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import stages_by_name as stages
 from PIL import Image
+from stages_by_name import own_images
 
 from fewshot.data.class_folders import SUFFIXES, find_images, is_housekeeping
 from fewshot.data.image_files import image_files, read_support
 from fewshot.data.pack import open_pack
-from fewshot.data.sources.folder import FolderOptions, classes_in, shared_images
+from fewshot.data.sources.local import classes_in, shared_images
 from fewshot.errors import DataError
 
 
@@ -95,8 +96,8 @@ def test_two_spellings_of_a_name_are_one_class_and_other_signs_stay(folder: Path
     draw(folder / "\u00e9t\u00e9" / "2.png", 2)
     for name in ("scan 12:30.png", "a\\b.png", "a@b.png", "$x$ [1].png", "😀.png", " lead.png"):
         draw(folder / "a@b" / name, len(name))
-    stages.collect(FolderOptions(path=str(folder), side=8), tmp_path / "data")
-    stages.pack("folder", tmp_path / "data")
+    stages.collect(own_images(folder), tmp_path / "data")
+    stages.pack("folder", tmp_path / "data", own_images(folder))
     pack = open_pack(tmp_path / "data" / "folder" / "pack")
     assert [(packed.name, packed.count) for packed in pack.classes] == [
         ("a@b", 6), ("cat", 1), ("dog", 1), ("\u00e9t\u00e9", 2),
@@ -109,11 +110,11 @@ def test_all_bad_files_are_named_at_once_and_equal_ones_of_two_classes_reported(
     with pytest.raises(
         DataError, match=r"bad 00\.png can't be read .*bad 09\.png can't be read .*; and 3 more$"
     ) as said:
-        stages.collect(FolderOptions(path=str(folder), side=8), tmp_path / "data")
+        stages.collect(own_images(folder), tmp_path / "data")
     assert "\n" not in str(said.value)
     for bad in folder.rglob("bad*"):
         bad.unlink()
-    stages.collect(FolderOptions(path=str(folder), side=8), tmp_path / "data")
+    stages.collect(own_images(folder), tmp_path / "data")
     assert shared_images(classes_in(tmp_path / "data" / "folder" / "raw")) == [("cat/1.png", "dog/1.png")]
 
 

@@ -17,7 +17,8 @@ def test_what_is_enough_is_not_mentioned() -> None:
 def test_the_splits_that_lack_classes_are_named_with_what_to_do() -> None:
     said = missing_classes({"val": [5] * 5, "gate": [5, 5, 4], "test": [5] * 4}, SHAPES, SHARES)
     assert said.startswith("gate has 2 of 5 classes with 5 or more images for 5w1s4q; test has 4 of 5 classes")
-    assert said.endswith("classes more are likely to be enough, or write smaller episodes in params.yaml, under frozen")
+    assert "classes more are likely to be enough, or hold all classes out for a pretrained encoder" in said
+    assert said.endswith("or write smaller episodes there")
     assert "classes more" not in missing_classes({}, SHAPES, {})
     assert small_classes({"cat": 4, "dog": 5, "ant": 1}, SHAPES) == ["ant (1 image)", "cat (4 images)"]
 

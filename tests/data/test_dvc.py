@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from fewshot.project.fingerprints import SOURCES, code_hashes
-from fewshot.settings.datasets import DATASETS
+from fewshot.settings.declarations import FILE, catalogue, parse_declaration
 
-STAGES = ("download", "pack", "split")
+STAGES = ("list", "fetch", "pack", "split")
 Dvc = Callable[..., str]
 
 
@@ -24,7 +24,7 @@ def copy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What git tracks of the data layer, in a folder without git and without data."""
     copy = tmp_path_factory.mktemp("copy") / "project"
     shutil.copytree(root / "fewshot", copy / "fewshot", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "dvc.lock", "params.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+    for name in ("dvc.yaml", "dvc.lock", "data/datasets.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
         (copy / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(root / name, copy / name)
     return copy
@@ -64,6 +64,11 @@ def outputs(folder: Path) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in lock(folder).values() for out in stage["outs"]}
 
 
+def declared(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((root / FILE).read_text())["datasets"]
+    return found
+
+
 def files(folder: Path) -> dict[Path, tuple[int, str]]:
     """Time of change and digest of every file of a folder."""
     found = [path for path in folder.rglob("*") if path.is_file()]
@@ -76,96 +81,115 @@ def test_the_lock_covers_the_datasets_that_need_no_network(root: Path) -> None:
 
 
 def test_the_lock_belongs_to_the_code_and_settings_in_the_tree(root: Path) -> None:
-    params = yaml.safe_load((root / "params.yaml").read_text())
     for name, stage in lock(root).items():
         for dependency in stage.get("deps", []):
             if (root / dependency["path"]).is_file():
                 md5 = hashlib.md5((root / dependency["path"]).read_bytes()).hexdigest()
                 assert md5 == dependency["md5"], f"{name}: {dependency['path']} changed; run: dvc repro {name}"
-        for key, value in stage.get("params", {}).get("params.yaml", {}).items():
-            assert value == params[key.split(".")[0]][key.split(".")[1]], f"{key} changed; run: dvc repro {name}"
+        for key, value in stage.get("params", {}).get(FILE, {}).items():
+            _, dataset, part = key.split(".")
+            assert value == declared(root)[dataset][part], f"{key} changed; run: dvc repro {name}"
 
 
 WITHOUT_EFFECT = {
     "fewshot.data.stages.disk": "words of errors",
     "fewshot.data.class_numbers": "words of errors",
+    "fewshot.data.given": "carries options, which are parameters of the stage",
+    "fewshot.data.sources": "opens a source",
+    "fewshot.migrations": "reads declarations, which are parameters of the stage",
+    "fewshot.project.paths": "finds the project",
+    "fewshot.settings.declarations": "reads declarations, which are parameters of the stage",
+    "fewshot.settings.base": "the base of options",
     "fewshot.system.text": "words of errors",
+    "fewshot.system.progress": "tells how far it is",
+    "fewshot.system.yaml_files": "reads declarations, which are parameters of the stage",
     "fewshot.errors": "words of errors",
-    "fewshot.settings.base": "the base of the folder's options, whose values are parameters of the stage",
     "fewshot.system.download": "a file that was fetched is checked by its digest",
     "fewshot.system.modules": "finds a source, and makes nothing",
 }
 """Modules that a stage reaches although they can't change its bytes, and why."""
-CHECKS_ONLY = {
-    "collect": {"fewshot.data.archive", "fewshot.data.bit_depth", "fewshot.data.image_files", "fewshot.data.pack"}
+_SHAPES = "fewshot.settings.episode_shape"
+OF_OTHERS = {
+    # It reads each new image to see that it is one, and copies the file as it is.
+    "fetch": {
+        _SHAPES,
+        "fewshot.randomness",
+        *(f"fewshot.data.{name}" for name in ("bit_depth", "decoding", "image_files", "image_options", "pack")),
+    },
+    # It reads an archive that fetch made, and finds nothing.
+    "pack": {_SHAPES, "fewshot.data.local_images", "fewshot.data.tables", "fewshot.data.class_folders"},
 }
-"""Modules that a stage only checks with: collect reads each new image, and copies the file as it is."""
+"""Modules that a stage reaches by a source but that are another stage's."""
 
 
-def reached(step: str, dataset: str) -> set[str]:
+def reached(step: str, source: str) -> set[str]:
     """The files of this package that can determine the bytes of a stage."""
     modules = {*code_hashes(f"fewshot.data.stages.{step}")}
-    if step in ("pack", "collect"):
-        modules |= {*code_hashes(f"fewshot.data.sources.{dataset}")}
-    effective = modules - WITHOUT_EFFECT.keys() - CHECKS_ONLY.get(step, set())
+    if step in ("pack", "fetch"):
+        modules |= {*code_hashes(f"fewshot.data.sources.{source}")}
+    effective = modules - WITHOUT_EFFECT.keys() - OF_OTHERS.get(step, set())
     files = {name: SOURCES.joinpath(*name.split(".")).with_suffix(".py") for name in effective}
     return {file.relative_to(SOURCES).as_posix() for file in files.values() if file.is_file()}
 
 
-def dependencies(step: str, dataset: str) -> set[str]:
+def dependencies(step: str, source: str) -> set[str]:
     """What dvc.yaml says that a stage depends on."""
-    stage = yaml.safe_load((SOURCES / "dvc.yaml").read_text())["stages"][step]
-    source = f"fewshot/data/sources/{dataset}.py"
-    listed = stage.get("do", stage)["deps"]
-    return {dependency.replace("${key}", dataset).replace("${item}", source) for dependency in listed}
+    listed = yaml.safe_load((SOURCES / "dvc.yaml").read_text())["stages"][step]["do"]["deps"]
+    return {dependency.replace("${item.source}", f"fewshot/data/sources/{source}.py") for dependency in listed}
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("step", ["collect", "pack", "split"])
-def test_every_stage_depends_on_all_code_that_it_reaches(step: str, dataset: str) -> None:
-    if step == "collect" and dataset != "folder":
-        pytest.skip("only the own folder is collected")
-    needed, listed = reached(step, dataset), dependencies(step, dataset)
+SOURCE_NAMES = sorted(file.stem for file in (SOURCES / "fewshot" / "data" / "sources").glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("source", SOURCE_NAMES)
+@pytest.mark.parametrize("step", ["fetch", "pack", "split"])
+def test_every_stage_depends_on_all_code_that_it_reaches(step: str, source: str) -> None:
+    needed, listed = reached(step, source), dependencies(step, source)
     assert needed <= listed, f"add to dvc.yaml, {step}: {sorted(needed - listed)}"
-    # And on nothing else: of the code, what the stage reaches for one dataset or another; else its data.
-    of_any = set().union(*(reached(step, other) for other in (DATASETS if step == "pack" else [dataset])))
-    others = {path for path in listed - of_any if path.endswith(".py")} - {f"fewshot/data/sources/{dataset}.py"}
+    # And on nothing else: of the code, what the stage reaches for one source or another; else its data.
+    of_any = set().union(*(reached(step, other) for other in SOURCE_NAMES))
+    others = {path for path in listed - of_any if path.endswith(".py")} - {f"fewshot/data/sources/{source}.py"}
     assert not others, f"take out of dvc.yaml, {step}: {sorted(others)}"
 
 
 def test_every_module_without_effect_is_still_there() -> None:
-    for name in (*WITHOUT_EFFECT, *(name for names in CHECKS_ONLY.values() for name in names)):
+    for name in (*WITHOUT_EFFECT, *(name for names in OF_OTHERS.values() for name in names)):
         assert code_hashes(name)
 
 
 def test_every_stage_depends_on_its_source_and_its_input(root: Path) -> None:
-    params = yaml.safe_load((root / "params.yaml").read_text())
-    assert set(params["datasets"]) == set(DATASETS) == {*params["downloads"], "folder"}
     for name, stage in lock(root).items():
         step, dataset = name.split("@")
-        paths = {dependency["path"] for dependency in stage["deps"]}
-        assert params["datasets"][dataset] in paths
+        paths = {dependency["path"] for dependency in stage.get("deps", [])}
+        assert step == "list" or declared(root)[dataset]["source"] in paths
         if step in ("pack", "split"):
             before = {"pack": "raw", "split": "pack"}[step]
             assert f"data/{dataset}/{before}" in paths
 
 
+def test_every_dataset_of_the_project_is_declared_as_the_catalogue_has_it(root: Path) -> None:
+    for name, values in declared(root).items():
+        assert parse_declaration(name, values) == catalogue()[name].declaration
+
+
 @pytest.mark.slow
 def test_one_dataset_is_made_alone_pushed_and_pulled_back(root: Path, copy: Path, home: Path, dvc: Dvc) -> None:
     dvc("repro", "split@digits")
-    assert [path.name for path in (copy / "data").iterdir()] == ["digits"]
+    assert {path.name for path in (copy / "data").iterdir()} == {"datasets.yaml", "digits"}
     assert outputs(copy) == outputs(root)
-    made = {path: md5 for path, (_, md5) in files(copy / "data").items()}
-    assert len(made) == 6
+    made = {path: md5 for path, (_, md5) in files(copy / "data" / "digits").items()}
+    assert len(made) == 7
 
-    dvc("push", "split@digits", "pack@digits", "download@digits")
-    shutil.rmtree(copy / "data")
+    dvc("push", "split@digits", "pack@digits", "fetch@digits")
+    shutil.rmtree(copy / "data" / "digits")
     shutil.rmtree(copy / ".dvc" / "cache")
-    dvc("pull", "split@digits", "pack@digits", "download@digits")
-    assert {path: md5 for path, (_, md5) in files(copy / "data").items()} == made
+    dvc("pull", "split@digits", "pack@digits", "fetch@digits")
+    pulled = {path: md5 for path, (_, md5) in files(copy / "data" / "digits").items()}
+    assert pulled == {path: md5 for path, md5 in made.items() if not path.name.startswith("listing")}
 
+    dvc("repro", "split@digits")
     before = files(copy / "data")
-    assert "are up to date" in dvc("repro", "split@digits")
+    assert "Stage 'split@digits' didn't change" in dvc("repro", "split@digits")
     assert files(copy / "data") == before
     assert not list(home.rglob("*")), "something was written to the user's home"
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from stages_by_name import own_images, place_of
 
-from fewshot.data.sources.folder import FolderOptions
+from fewshot.data import local_images
+from fewshot.data.sources import Source
 from fewshot.data.stages import listing
 from fewshot.data.stages.listing import LISTING, list_images
 from fewshot.errors import DataError
@@ -17,21 +19,21 @@ from fewshot.system.files import read_json
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> FolderOptions:
+def options(tmp_path: Path) -> Source:
     for number in range(3):
         file = tmp_path / "images" / "cat" / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (9, 9), number).save(file)
-    return FolderOptions(path=str(tmp_path / "images"), side=8)
+    return own_images(tmp_path / "images")
 
 
-def listed(options: FolderOptions, data: Path) -> dict[str, dict[str, str]]:
-    list_images(options, data)
+def listed(options: Source, data: Path) -> dict[str, dict[str, str]]:
+    list_images("folder", options, data)
     return dict(read_json(data / "folder" / LISTING, "")["classes"])
 
 
-def test_it_changes_with_the_images_and_with_nothing_else(options: FolderOptions, tmp_path: Path) -> None:
-    cat, file = Path(options.path, "cat"), tmp_path / "folder" / LISTING
+def test_it_changes_with_the_images_and_with_nothing_else(options: Source, tmp_path: Path) -> None:
+    cat, file = Path(place_of(options), "cat"), tmp_path / "folder" / LISTING
     first = listed(options, tmp_path)
     assert [*first["cat"]] == ["0.png", "1.png", "2.png"]
     before = file.stat().st_mtime_ns
@@ -43,8 +45,8 @@ def test_it_changes_with_the_images_and_with_nothing_else(options: FolderOptions
     assert listed(options, tmp_path)["cat"]["3.png"] == first["cat"]["2.png"]
 
 
-def test_other_bytes_of_the_same_size_and_time_are_noticed(options: FolderOptions, tmp_path: Path) -> None:
-    file = Path(options.path, "cat", "0.png")
+def test_other_bytes_of_the_same_size_and_time_are_noticed(options: Source, tmp_path: Path) -> None:
+    file = Path(place_of(options), "cat", "0.png")
     first, state = listed(options, tmp_path), file.stat()
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -52,14 +54,12 @@ def test_other_bytes_of_the_same_size_and_time_are_noticed(options: FolderOption
     assert listed(options, tmp_path)["cat"]["0.png"] != first["cat"]["0.png"]
 
 
-def test_what_has_settled_is_not_read_again(
-    options: FolderOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_has_settled_is_not_read_again(options: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "_SETTLED_S", -1)
     first = listed(options, tmp_path)
     reads: list[Path] = []
-    read = listing.read_bytes
-    monkeypatch.setattr(listing, "read_bytes", lambda file: reads.append(file) or read(file))
+    read = local_images.read_bytes
+    monkeypatch.setattr(local_images, "read_bytes", lambda file: reads.append(file) or read(file))
     assert listed(options, tmp_path) == first
     assert not reads
     # A list that is damaged is made again.
@@ -70,9 +70,9 @@ def test_what_has_settled_is_not_read_again(
 
 
 def test_pipes_sockets_links_to_nothing_and_names_beside_the_images_matter_to_nobody(
-    options: FolderOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, first = Path(options.path), listed(options, tmp_path)
+    folder, first = place_of(options), listed(options, tmp_path)
     for place in (folder, folder / "cat", folder / ".hidden"):
         place.mkdir(exist_ok=True)
         os.mkfifo(place / "pipe")
@@ -87,9 +87,9 @@ def test_pipes_sockets_links_to_nothing_and_names_beside_the_images_matter_to_no
     os.mkfifo(folder / "cat" / "x.png")
     (folder / "cat" / "y.png").symlink_to("/nowhere")
     with pytest.raises(DataError, match=r"x\.png is no regular file; remove it; .*y\.png is a link to nothing"):
-        list_images(options, tmp_path)
+        list_images("folder", options, tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere is no folder; correct folder\.path in params\.yaml: fewshot data"):
-        list_images(FolderOptions(path=str(tmp_path / "nowhere")), tmp_path)
+    with pytest.raises(DataError, match=r"nowhere does not exist; name the place again: fewshot data add folder"):
+        list_images("folder", own_images(tmp_path / "nowhere"), tmp_path)

@@ -12,10 +12,11 @@ import stages_by_name as stages
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from stages_by_name import own_images
 
 from fewshot.data.class_folders import SUFFIXES
 from fewshot.data.pack import open_pack, source_names
-from fewshot.data.sources.folder import FolderOptions, classes_in
+from fewshot.data.sources.local import classes_in
 from fewshot.data.stages.listing import LISTING, list_images
 from fewshot.errors import DataError
 from fewshot.settings.episode_shape import EpisodeShape
@@ -102,7 +103,7 @@ def check_folder(entries: Entries) -> None:
     """Refused until what was named is gone, then packed whole; no good image is ever refused."""
     root = Path(tempfile.mkdtemp())
     try:
-        folder, outside, options = root / "images", root / "outside", FolderOptions(path=str(root / "images"), side=8)
+        folder, outside, options = root / "images", root / "outside", own_images(root / "images")
         for place in (folder / "class", outside):
             place.mkdir(parents=True)
             Image.new("L", (9, 9)).save(place / "1.png")
@@ -111,7 +112,10 @@ def check_folder(entries: Entries) -> None:
         rounds = 0
         while True:
             errors = []
-            for work in (lambda: list_images(options, root / "data"), lambda: stages.collect(options, root / "data")):
+            for work in (
+                lambda: list_images("folder", options, root / "data"),
+                lambda: stages.collect(options, root / "data"),
+            ):
                 try:
                     work()
                 except DataError as error:
@@ -128,7 +132,7 @@ def check_folder(entries: Entries) -> None:
                 place.unlink()
             assert rounds < 4, errors
         event(f"refused {rounds} times, then packed whole")
-        stages.pack("folder", root / "data")
+        stages.pack("folder", root / "data", options)
         pack = open_pack(root / "data" / "folder" / "pack")
         packed = set(source_names(root / "data" / "folder" / "pack"))
         assert good <= packed
@@ -142,7 +146,9 @@ def check_folder(entries: Entries) -> None:
         except DataError as error:
             said = str(error)
         event("split" if not said else "split says how many classes are missing")
-        assert not said or re.search(r"too few classes \(\d+ in all\): test has \d of 2 classes", said), said
+        assert not said or re.search(r"too few classes \(\d+ in all\) to train on: test has \d of 2 classes", said), (
+            said
+        )
     finally:
         shutil.rmtree(root)
 

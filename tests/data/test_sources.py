@@ -12,6 +12,8 @@ import stages_by_name as stages
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from fewshot.data.given import Given
+from fewshot.data.image_files import fit
 from fewshot.data.pack import open_pack, source_names
 from fewshot.data.sources import digits, omniglot
 from fewshot.errors import DamagedFileError, DataError, UsageError
@@ -95,7 +97,7 @@ def test_a_damaged_table_of_digits_is_found(tmp_path: Path, content: bytes | Non
 def test_stages_leave_exactly_what_they_promise(tmp_path: Path, mirror: Path) -> None:
     (tmp_path / "omniglot" / "raw").mkdir(parents=True)
     (tmp_path / "omniglot" / "raw" / "stranger.txt").write_text("from an older version")
-    stages.download("omniglot", tmp_path)
+    stages.fetch("omniglot", tmp_path)
     assert sorted(path.name for path in (tmp_path / "omniglot" / "raw").iterdir()) == sorted(omniglot.FILES)
     stages.pack("omniglot", tmp_path)
     pack = open_pack(tmp_path / "omniglot" / "pack")
@@ -107,7 +109,7 @@ def test_stages_leave_exactly_what_they_promise(tmp_path: Path, mirror: Path) ->
 def test_ink_is_bright_and_the_reduction_keeps_its_amount(tmp_path: Path) -> None:
     paper = np.ones((105, 105), dtype=bool)
     paper[30:75, 45:60] = False
-    image = omniglot._small(~paper)[0]
+    image = fit(Image.fromarray((~paper).astype(np.uint8) * 255), (1, 28, 28), "bright")[0]
     assert image[0, 0] == 0
     assert image[14, 14] == 255
     assert abs(image.mean() / 255 - (~paper).mean()) < 0.005
@@ -116,14 +118,14 @@ def test_ink_is_bright_and_the_reduction_keeps_its_amount(tmp_path: Path) -> Non
 def test_a_container_packed_anew_passes_and_a_wrong_drawing_is_named(tmp_path: Path, mirror: Path) -> None:
     path = mirror / "images_evaluation.zip"
     rewrite(path, {"images_evaluation/README": b"more", "images_evaluation/Greek/": b""})
-    stages.download("omniglot", tmp_path)
+    stages.fetch("omniglot", tmp_path)
     name = "images_evaluation/Greek/character02/0001_01.png"
     with zipfile.ZipFile(path) as file:
         paper = np.array(Image.open(io.BytesIO(file.read(name))))
     paper[50, 50] ^= True
     rewrite(path, {name: png(paper)})
     with pytest.raises(DamagedFileError, match=rf"{name} is not Omniglot's drawing"):
-        stages.download("omniglot", tmp_path / "other")
+        stages.fetch("omniglot", tmp_path / "other")
     assert [p.name for p in (tmp_path / "other" / "omniglot" / "raw").iterdir()] == ["images_background.zip"]
 
 
@@ -163,19 +165,19 @@ def test_a_missing_corrupt_or_foreign_drawing_is_named(
         # Past the check, as one with the official MD5 would be, the pack stage still names it.
         monkeypatch.setattr(omniglot, "ARCHIVES", ("images_background",))
         with pytest.raises(DamagedFileError, match=message) as error:
-            list(omniglot.read(mirror))
+            list(omniglot.read(mirror, Given("omniglot", None, omniglot.Options())))
         assert name in str(error.value)
         rewrite(path, {name: whole})
 
 
 def test_a_cut_archive_in_raw_is_fetched_again_and_stops_the_pack_stage(tmp_path: Path, mirror: Path) -> None:
-    stages.download("omniglot", tmp_path)
+    stages.fetch("omniglot", tmp_path)
     path = tmp_path / "omniglot" / "raw" / "images_background.zip"
     whole = path.read_bytes()
     path.write_bytes(whole[:-100])
     with pytest.raises(DamagedFileError, match=r"images_background.zip is not a whole zip file"):
         stages.pack("omniglot", tmp_path)
-    stages.download("omniglot", tmp_path)
+    stages.fetch("omniglot", tmp_path)
     assert path.read_bytes() == whole
 
 
@@ -190,7 +192,7 @@ def test_the_table_of_drawings_covers_omniglot() -> None:
 @pytest.mark.slow
 def test_real_omniglot_passes_and_packs(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MIRROR, str(shared / "data" / "omniglot"))
-    stages.download("omniglot", tmp_path)
+    stages.fetch("omniglot", tmp_path)
     stages.pack("omniglot", tmp_path)
     pack = open_pack(tmp_path / "omniglot" / "pack")
     assert pack.images.shape == (32_460, 1, 28, 28)
@@ -204,6 +206,6 @@ def test_stages_out_of_order_and_unknown_datasets_say_what_to_do(tmp_path: Path)
     with pytest.raises(DataError, match=r"raw does not exist; run: fewshot data prepare digits"):
         stages.pack("digits", tmp_path)
     with pytest.raises(DamagedFileError, match=r"index.json does not exist; delete .*pack and prepare the data again"):
-        stages.split("digits", tmp_path, {}, 1, 0)
+        stages.split("digits", tmp_path, {}, 2, 0)
     with pytest.raises(UsageError, match="unknown dataset 'omniglott'; did you mean 'omniglot'"):
-        stages.download("omniglott", tmp_path)
+        stages.fetch("omniglott", tmp_path)

@@ -11,10 +11,10 @@ from stages_by_name import assigned
 
 from fewshot.data.dataset import Dataset, open_dataset
 from fewshot.data.pack import PackedClass, open_pack, write_pack
-from fewshot.data.sources import SOURCES, omniglot
-from fewshot.data.splits import SPLITS, class_table, hashed_share, read_scheme, unrotated, write_scheme
+from fewshot.data.sources import omniglot
+from fewshot.data.splits import class_table, hashed_share, read_scheme, unrotated, write_scheme
 from fewshot.errors import DamagedFileError, DataError, UsageError
-from fewshot.settings.datasets import DATASETS
+from fewshot.settings.declarations import SPLITS
 from fewshot.settings.episode_shape import EpisodeShape
 
 SHAPE = EpisodeShape(5, 1, 15)
@@ -30,7 +30,7 @@ def characters() -> list[PackedClass]:
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
     """A data folder with prepared digits."""
-    stages.download("digits", tmp_path)
+    stages.fetch("digits", tmp_path)
     stages.pack("digits", tmp_path)
     stages.split("digits", tmp_path, {"test": [SHAPE]}, 20, 0)
     return tmp_path
@@ -44,10 +44,6 @@ def assert_disjoint(parts: dict[str, tuple[str, ...]]) -> None:
     """No character, whatever its rotation, stands in two parts."""
     bases = [name for names in parts.values() for name in {unrotated(name) for name in names}]
     assert len(bases) == len(set(bases))
-
-
-def test_sources_and_splits_name_the_same_datasets() -> None:
-    assert set(SOURCES) == set(DATASETS)
 
 
 def test_the_vinyals_split_is_the_published_one(characters: list[PackedClass]) -> None:

@@ -9,6 +9,8 @@ from project_copy import command, ended
 
 from fewshot.project.paths import Home
 
+OPTIONS = ("--side", "16", "--channels", "1", "--splits", "hash", "--replace")
+
 
 def draw(folder: Path, name: str, images: range) -> None:
     """Images of one class: a pattern of its own, each with other noise."""
@@ -21,9 +23,9 @@ def draw(folder: Path, name: str, images: range) -> None:
 
 
 def watch(home: Home, folder: Path) -> str:
-    """Draw 60 classes of 6 images and make the project watch the folder; what the command said."""
+    """Draw 60 classes of 6 images and declare the folder as a dataset; what the command said."""
     for number in range(60):
         draw(folder, f"group {number % 3}/class {number:02}", range(6))
-    status, text = ended(command(home, "data", "watch", str(folder), "--side", "16", "--channels", "1"))
+    status, text = ended(command(home, "data", "add", "folder", str(folder), *OPTIONS))
     assert status == 0, text
     return text

@@ -25,7 +25,7 @@ TINY = [
 ]
 """Settings under which a run takes seconds."""
 
-FILES = ("dvc.yaml", "dvc.lock", "params.yaml", "prefect.yaml", "requirements.lock", ".dvc/config")
+FILES = ("dvc.yaml", "dvc.lock", "data/datasets.yaml", "prefect.yaml", "requirements.lock", ".dvc/config")
 
 
 def copy_project(target: Path) -> None:

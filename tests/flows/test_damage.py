@@ -62,7 +62,7 @@ def dvc_command(home: Home, *arguments: str) -> None:
 def test_lost_and_damaged_objects_of_the_cache_come_from_the_remote_or_are_made_again(own_home: Home) -> None:
     packed, pack = "data/glyphs/pack/images.npy", own_home.data / "glyphs" / "pack"
     good = sha256_file(own_home.project / packed)
-    dvc_command(own_home, "push", "split@glyphs", "pack@glyphs", "download@glyphs")
+    dvc_command(own_home, "push", "split@glyphs", "pack@glyphs", "fetch@glyphs")
 
     own(in_cache(own_home, packed))
     flip(in_cache(own_home, packed))

@@ -53,11 +53,11 @@ def test_a_lost_cache_is_filled_again_from_data_that_are_whole(own_home: Home) -
     [
         ("dvc.lock", "<<<<<<< HEAD\n=======\n>>>>>>> other\n", r"dvc\.lock holds a merge conflict; keep one side"),
         (
-            "params.yaml",
+            "data/datasets.yaml",
             "a: [1\nb: 2\n",
-            r"params\.yaml is not valid in line 2 .*; correct it, or restore it: git checkout",
+            r"datasets\.yaml is not valid in line 2 .*; correct it, or restore it: git checkout data/datasets",
         ),
-        ("params.yaml", "- a\n", r"params\.yaml holds no names and values; restore it: git checkout params\.yaml"),
+        ("data/datasets.yaml", "- a\n", r"holds no names and values; restore it: git checkout data/datasets\.yaml"),
         (
             ".dvc/config",
             "<<<<<<< HEAD\n[core]\n=======\n>>>>>>> other\n",

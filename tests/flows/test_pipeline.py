@@ -206,9 +206,9 @@ def test_new_data_runs_everything_again(own_home: Home) -> None:
     from flows.why import why
 
     first = run()
-    params = own_home.project / "params.yaml"
-    params.write_text(params.read_text().replace("seed: 0", "seed: 1"))
-    assert "params.yaml" in why(own_home, PRESET, TINY)[0].reasons[0]
+    declared = own_home.project / "data" / "datasets.yaml"
+    declared.write_text(declared.read_text().replace("seed: 0", "seed: 1"))
+    assert "datasets.yaml" in why(own_home, PRESET, TINY)[0].reasons[0]
     again = run()
     assert ran(again) == ALL
     assert again["results"] != first["results"]

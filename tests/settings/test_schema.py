@@ -16,7 +16,7 @@ from fewshot.settings.schema import Settings, setting_names, settings_from
 
 
 @pytest.mark.parametrize("name", list_presets())
-def test_every_preset_is_valid_and_says_what_it_does(name: str) -> None:
+def test_every_preset_is_valid_and_says_what_it_does(name: str, own_datasets: None) -> None:
     settings = load_settings(name)
     assert settings_from(settings.plain()) == settings
     assert preset_summary(name)

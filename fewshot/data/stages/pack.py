@@ -10,6 +10,7 @@ from fewshot.errors import DataError
 from fewshot.system.files import write_json
 
 ORIGINALS = "originals.json"
+"""File of the modes and sizes of the images as they came, beside the pack."""
 
 
 def pack(dataset: str, source: Source, data_dir: Path) -> None:

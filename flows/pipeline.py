@@ -1,4 +1,7 @@
-"""The pipeline: prepare data -> meta-train -> evaluate -> register; a step runs only when something it uses changed."""
+"""The pipeline: prepare data -> features of a frozen encoder -> meta-train -> evaluate -> register.
+
+A step runs only when something it uses changed.
+"""
 
 import time
 from dataclasses import replace
@@ -58,6 +61,18 @@ def prepare_data(plan: Plan, dataset: str, split: str) -> Record:
     digests = {"digest": opened.digest, "episodes_digest": opened.scheme.episodes_digest}
     md5 = dvc.dvc_lock(home, dataset)
     return seal({"dataset": dataset, "split": opened.scheme.name, **digests, "md5": md5, "remark": remark})
+
+
+# No time limit: it goes on where it was ended.
+@task(name="features", task_run_name="{plan.label}", cache_key_fn=plan_key, **STORED, **RETRIED)
+def compute_features(plan: Plan, settings: dict[str, Any], data: dict[str, Record]) -> Record:
+    """Compute the features of a frozen encoder: of all splits of the training data, of the tests of the others."""
+    from fewshot.data.dataset import open_dataset
+    from flows.records import features_record
+
+    home, chosen = find_home(), settings_from(settings)
+    datasets = [open_dataset(home.data, name, record["split"]) for name, record in data.items()]
+    return seal(features_record(home, plan, chosen, datasets))
 
 
 # No time limit: a training may take days, and it goes on from its checkpoint whenever it is ended.
@@ -137,6 +152,8 @@ def pipeline(preset: str = DEFAULT_PRESET, overrides: list[str] | None = None) -
     data = done.data()
     plain = settings.plain()
     main = data[settings.data.dataset]
+    if settings.backbone.is_encoder:
+        done.run(compute_features, plans.plan_features(home, settings, data), settings=plain, data=data)
     training = done.run(meta_train, plans.plan_training(home, settings, data), settings=plain, data=main)
     evaluation = done.run(
         evaluate_model,

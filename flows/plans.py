@@ -11,6 +11,7 @@ from fewshot.errors import DamagedFileError, DataError
 from fewshot.migrations import FORMAT, format_of, migrate_numbers
 from fewshot.project.fingerprints import code_hashes, pick, requirements_hash
 from fewshot.project.paths import Home
+from fewshot.settings.plugins import code_entries
 from fewshot.settings.schema import Settings
 from fewshot.system.files import read_json, sha256_file, sha256_json, write_json
 from fewshot.tracking.artifact import is_whole
@@ -22,11 +23,16 @@ from flows.dvc.commands import dvc_lock
 Record = dict[str, Any]
 """What a step returns: ids, paths below the state folder with their digests, numbers. JSON only."""
 
-READS: dict[str, tuple[str, ...]] = {"evaluate": ("evaluate", "device"), "register": ("register",)}
+READS: dict[str, tuple[str, ...]] = {
+    "features": ("backbone", "device"),
+    "evaluate": ("evaluate", "device"),
+    "register": ("register",),
+}
 """The settings that each step reads; others do not make it stale. Those of a training are in its identity."""
 
 ENTRIES: dict[str, tuple[str, ...]] = {
     "prepare data": ("fewshot.data.dataset",),
+    "features": ("fewshot.evaluation.banks",),
     "evaluate": ("fewshot.evaluation.evaluate",),
     "register": ("fewshot.tracking.registration", "fewshot.tracking.pyfunc_model"),
 }
@@ -60,6 +66,13 @@ def plan_data(home: Home, dataset: str, split: str) -> Plan:
     return _plan(home, "prepare data", f"prepare {dataset}", {"dataset": dataset, "split": split}, {}, {})
 
 
+def plan_features(home: Home, settings: Settings, data: dict[str, Record]) -> Plan:
+    """Compute the features of a frozen encoder on all datasets. Those of a split are kept by their own, stricter key."""
+    return _plan(
+        home, "features", "features", _read("features", settings), _digests(data, *data), {}, code_of(settings)
+    )
+
+
 def plan_training(home: Home, settings: Settings, data: dict[str, Record]) -> Plan:
     """Meta-train on the training data."""
     identity = identity_of(settings, _digests(data, settings.data.dataset))
@@ -90,6 +103,8 @@ def holds(home: Home, store: Store, plan: Plan, record: Record, stale_data: dict
             and record["md5"] == dvc_lock(home, record["dataset"])
             and _is_whole(home, record)
         )
+    if plan.step == "features":
+        return all(_is(home.state / path, digest) for path, digest in record["files"].items())
     if plan.step == "register":
         model, version = record["model"], record["version"]
         return store.aliases(model, version) is not None and is_whole(store, model, version)
@@ -147,11 +162,22 @@ def _last_file(home: Home, preset: str) -> Path:
     return home.state / "last" / f"{name}.json"
 
 
+def code_of(settings: Settings) -> tuple[str, ...]:
+    """The module that the settings choose as backbone."""
+    return code_entries(settings, kinds=("backbone",))
+
+
 def _plan(
-    home: Home, step: str, label: str, settings: dict[str, Any], data: dict[str, str], upstream: dict[str, str]
+    home: Home,
+    step: str,
+    label: str,
+    settings: dict[str, Any],
+    data: dict[str, str],
+    upstream: dict[str, str],
+    entries: tuple[str, ...] = (),
 ) -> Plan:
     code: dict[str, str] = {}
-    for entry in ENTRIES[step]:
+    for entry in (*ENTRIES[step], *entries):
         code |= code_hashes(entry)
     made_of = {"settings": settings, "data": data, "upstream": upstream, "code": code}
     # The name of the step is an ingredient: two steps of equal ingredients have results of their own.

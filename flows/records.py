@@ -1,16 +1,20 @@
 """The small JSON records that steps return, made from the library's results and turned back into them."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from fewshot.data.dataset import Dataset
 from fewshot.errors import DamagedFileError
+from fewshot.evaluation.banks import Banks, splits_to_embed
 from fewshot.evaluation.evaluate import Evaluation, evaluate, read_evaluation
+from fewshot.methods.build import build_method
 from fewshot.migrations import FORMAT
 from fewshot.model import load_model
 from fewshot.project.lineage import Lineage, lineage
 from fewshot.project.paths import Home
 from fewshot.settings.schema import Settings
+from fewshot.system.device import Compute
 from fewshot.system.files import read_json, sha256_file
 from fewshot.tracking.runs import Run
 from fewshot.tracking.store import Store
@@ -19,6 +23,23 @@ from flows.dvc.commands import dvc_lock
 from flows.plans import Plan, Record
 
 _PATHS = ("model", "history")
+
+
+def features_record(home: Home, plan: Plan, settings: Settings, datasets: Sequence[Dataset]) -> Record:
+    """The record of the features of a frozen encoder, which are computed where they are not there yet."""
+    compute = Compute.pick(settings.device, settings.train.precision, settings.threads)
+    compute.prepare()
+    channel, height, width = datasets[0].pack.images.shape[1:]
+    method = build_method(settings, (channel, height, width), 1)
+    files: dict[str, str] = {}
+    images = 0
+    for place, dataset in enumerate(datasets):
+        banks = Banks(method, dataset, compute)
+        for split in splits_to_embed(method, settings, dataset) if place == 0 else ("test",):
+            found = banks.features(split)
+            images += len(found.values)
+            files[str(found.file.relative_to(home.state))] = found.digest
+    return {"format": FORMAT, "key": plan.key, "images": images, "files": files}
 
 
 def training_record(home: Home, plan: Plan, run_id: str, result: TrainResult, origin: Lineage) -> Record:

@@ -12,7 +12,7 @@ from flows import plans
 from flows.dvc import commands as dvc
 from flows.plans import Plan, Record
 
-STEPS = ("prepare", "train", "evaluate", "register")
+STEPS = ("prepare", "features", "train", "evaluate", "register")
 """What a user may ask for; "train" is the step called meta-train."""
 
 
@@ -69,6 +69,8 @@ def _plans(home: Home, settings: Settings, records: dict[str, Record]) -> dict[s
         found[f"prepare {name}"] = plans.plan_data(home, name, split)
     data = {name: records.get(f"prepare {name}", {"digest": "not prepared"}) for name in wanted}
     training, evaluation = records.get("meta-train"), records.get("evaluate")
+    if settings.backbone.is_encoder:
+        found["features"] = plans.plan_features(home, settings, data)
     found["meta-train"] = plans.plan_training(home, settings, data)
     found["evaluate"] = plans.plan_evaluation(home, settings, data, training) if training else None
     found["register"] = plans.plan_registration(home, settings, evaluation) if evaluation else None
@@ -96,7 +98,9 @@ def _verdict(
 def _feeds(earlier: str, later: str, trained_on: str) -> bool:
     """Whether the result of one step goes into another: datasets that are only evaluated do not concern training."""
     if earlier.startswith("prepare "):
-        return later in ("evaluate", "register") or (later == "meta-train" and earlier == f"prepare {trained_on}")
+        return later in ("features", "evaluate", "register") or (
+            later == "meta-train" and earlier == f"prepare {trained_on}"
+        )
     return True
 
 

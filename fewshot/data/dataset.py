@@ -1,5 +1,6 @@
 """A prepared dataset: its images, the classes of each split, its fixed episodes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,10 +9,11 @@ from fewshot.data import in_memory
 from fewshot.data.episode_sampler import ClassTable, EpisodeIndices, EpisodeSampler
 from fewshot.data.episode_shapes import nearest_shape
 from fewshot.data.fixed_episodes import fixed_shapes, read_fixed_episodes
-from fewshot.data.pack import Pack, open_pack, unrotated
+from fewshot.data.pack import Original, Pack, open_pack, source_names, unrotated
+from fewshot.data.sources import open_source
 from fewshot.data.splits import SplitScheme, class_table, episodes_path, read_scheme, scheme_path
 from fewshot.errors import DamagedFileError, DataError
-from fewshot.settings.datasets import check_scheme
+from fewshot.settings.datasets import check_scheme, declaration_of
 from fewshot.settings.declarations import SPLITS
 from fewshot.settings.episode_shape import EpisodeShape
 from fewshot.system.files import sha256_json
@@ -26,6 +28,8 @@ class Dataset:
     scheme: SplitScheme
     episodes: Path | None = None
     """File of the fixed episodes; None: they are sampled whenever they are asked for, always the same ones."""
+    raw: Path | None = None
+    """Folder of the raw files that were packed; None: the images in memory are the originals."""
 
     @classmethod
     def from_arrays(
@@ -94,6 +98,29 @@ class Dataset:
         return fixed_shapes(self.episodes, self.scheme.episodes_digest, split)
 
     @property
+    def is_original(self) -> bool:
+        """Whether the packed images are the originals."""
+        return self.raw is None
+
+    def originals(self) -> Iterator[tuple[int, Original, str]]:
+        """Row of the pack, original and name of each image, in the order in which the source has them.
+
+        Raises DataError for raw files that are not there or can't be read.
+        """
+        if self.raw is None:
+            yield from ((row, image, f"image {row}") for row, image in enumerate(self.pack.images))
+            return
+        if not self.raw.is_dir():
+            raise DataError(f"{self.raw} does not exist; run: fewshot data prepare {self.name}")
+        names = source_names(self.raw.parent / "pack")
+        row_of = {
+            (of.name, names[row]): row for of in self.pack.classes for row in range(of.start, of.start + of.count)
+        }
+        source = open_source(self.name, declaration_of(self.name), self.raw.parents[2])
+        for class_name, _, name, original in source.read(self.raw):
+            yield row_of[class_name, name], original, name
+
+    @property
     def gate(self) -> str:
         """The split whose episodes decide on promotions: gate, or test where all classes are held out for tests."""
         return "gate" if self.scheme.splits.get("gate") or set(self.scheme.splits) != {"test"} else "test"
@@ -121,4 +148,4 @@ def open_dataset(data_dir: str | Path, dataset: str, scheme: str = "") -> Datase
     opened = read_scheme(scheme_file)
     if opened.pack_digest != pack.digest:
         raise DamagedFileError(f"{scheme_file} belongs to another {pack_folder}; run: fewshot data prepare {dataset}")
-    return Dataset(dataset, pack, opened, episodes_path(data_dir, dataset, scheme))
+    return Dataset(dataset, pack, opened, episodes_path(data_dir, dataset, scheme), folder / "raw")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from fewshot.data.batches import ImageBank
 from fewshot.data.dataset import Dataset
 from fewshot.data.episode_sampler import EpisodeIndices
 from fewshot.errors import DataError
+from fewshot.evaluation.banks import Banks
 from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
 from fewshot.evaluation.stats import Score, score
 from fewshot.migrations import FORMAT, format_of, migrate_numbers
@@ -65,8 +65,10 @@ def evaluate(
     model = model if isinstance(model, Model) else load_model(model)
     options = options or EvaluateSettings()
     model.compute.prepare()
-    bank = ImageBank(dataset.pack.images, model.compute.device)
-    _check_images(model, bank, dataset.name)
+    banks = Banks(model.method, dataset, model.compute)
+    if not banks.are_features:
+        _check_images(model, dataset)
+    bank = banks.of("test")
     modes = model.method.batch_norm_modes
     wanted = list(dict.fromkeys(dataset.shape_for("test", shape) for shape in options.shapes))
     shapes = [shape for shape in wanted if _fits(shape, dataset, model)]
@@ -130,11 +132,12 @@ def _fits(shape: EpisodeShape, dataset: Dataset, model: Model) -> bool:
     return dataset.name == model.description.data.dataset or shape.way <= len(dataset.class_table("test"))
 
 
-def _check_images(model: Model, bank: ImageBank, dataset: str) -> None:
-    if bank.image_shape != model.image_shape:
+def _check_images(model: Model, dataset: Dataset) -> None:
+    there = tuple(dataset.pack.images.shape[1:])
+    if there != model.image_shape:
         raise DataError(
-            f"the model was trained on images of (channel, height, width) = {model.image_shape}, those of {dataset} "
-            f"are {bank.image_shape}; evaluate it on a dataset with its size"
+            f"the model was trained on images of (channel, height, width) = {model.image_shape}, those of "
+            f"{dataset.name} are {there}; evaluate it on a dataset with its size"
         )
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from fewshot.data.batches import ImageBank
 from fewshot.data.dataset import Dataset
 from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
 from fewshot.data.pack import unrotated
 from fewshot.data.splits import class_table
 from fewshot.errors import DataError
+from fewshot.evaluation.banks import Banks
 from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
 from fewshot.model import Model, ModelDescription
 from fewshot.settings.episode_shape import EpisodeShape
@@ -22,11 +22,15 @@ def compare(
     These are the fixed ones, unless one of the models was trained on a class that is now the gate's: then as many are
     sampled from the other classes. Raises DataError if too few are left.
     """
-    bank = ImageBank(dataset.pack.images, champion.compute.device)
     models = (champion, challenger)
     episodes, left_out = gate_episodes(dataset, [model.description for model in models], gate.shape, gate.episodes)
-    old, new = (predict_episodes(of.method, bank, episodes, of.method.batch_norm_modes[0], of.compute) for of in models)
+    old, new = (_predictions(of, dataset, episodes) for of in models)
     return old, new, left_out
+
+
+def _predictions(model: Model, dataset: Dataset, episodes: EpisodeIndices) -> EpisodePredictions:
+    bank = Banks(model.method, dataset, model.compute).of(dataset.gate)
+    return predict_episodes(model.method, bank, episodes, model.method.batch_norm_modes[0], model.compute)
 
 
 def gate_episodes(

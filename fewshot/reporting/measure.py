@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt8
 
-from fewshot.data.batches import ImageBank
 from fewshot.data.dataset import Dataset
 from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
+from fewshot.evaluation.banks import Banks
 from fewshot.evaluation.calibration import Calibration, calibration
 from fewshot.evaluation.costs import latency_ms, machine_load
 from fewshot.evaluation.predictions import EpisodePredictions, predict_episodes
@@ -59,7 +59,7 @@ class Measured:
 
 def measure(model: Model, dataset: Dataset, episodes: int) -> Measured:
     """Measure a model for its report card."""
-    method, bank = model.method, ImageBank(dataset.pack.images, model.compute.device)
+    method, bank = model.method, Banks(model.method, dataset, model.compute).of("test")
     mode = method.batch_norm_modes[0]
     shapes = dataset.fixed_shapes("test")
     shots = [shape for shot in SHOTS if (shape := _of_shot(dataset, shot)) is not None]
@@ -81,7 +81,7 @@ def measure(model: Model, dataset: Dataset, episodes: int) -> Measured:
         grid=grid,
         learning=learning,
         groups=_by_group(dataset, drawn, given),
-        weakest=_weakest(dataset, bank, drawn, given),
+        weakest=_weakest(dataset, drawn, given),
         calibration=calibration(given.confidence, given.right),
         latency_ms=latency_ms(model, dataset, shapes[0]),
         load=machine_load(),
@@ -111,7 +111,7 @@ def _by_group(dataset: Dataset, drawn: EpisodeIndices, answers: EpisodePredictio
     return sorted(scores, key=lambda one: one[1].accuracy)
 
 
-def _weakest(dataset: Dataset, bank: ImageBank, drawn: EpisodeIndices, answers: EpisodePredictions) -> list[WeakClass]:
+def _weakest(dataset: Dataset, drawn: EpisodeIndices, answers: EpisodePredictions) -> list[WeakClass]:
     names, of_class = dataset.class_names("test"), answers.right.mean(-1)
     seen = {int(place): of_class[drawn.classes == place] for place in np.unique(drawn.classes)}
     often = sorted((place for place in seen if len(seen[place]) >= 3), key=lambda place: float(seen[place].mean()))
@@ -120,7 +120,7 @@ def _weakest(dataset: Dataset, bank: ImageBank, drawn: EpisodeIndices, answers: 
     for place in often[:WORST]:
         taken_for, share = _confused(place, drawn, answered)
         if share > 0:
-            images = [_picture(dataset, bank, other) for other in (place, taken_for)]
+            images = [_picture(dataset, other) for other in (place, taken_for)]
             weak.append(WeakClass(names[place], score(seen[place]), names[taken_for], share, images[0], images[1]))
     return weak
 
@@ -134,7 +134,6 @@ def _confused(place: int, drawn: EpisodeIndices, answered: np.ndarray) -> tuple[
     return max(shares.items(), key=lambda item: item[1], default=(place, 0.0))
 
 
-def _picture(dataset: Dataset, bank: ImageBank, place: int) -> UInt8[np.ndarray, "channel height width"]:
+def _picture(dataset: Dataset, place: int) -> UInt8[np.ndarray, "channel height width"]:
     table = dataset.class_table("test")
-    taken = bank.take(table.start[place : place + 1], np.asarray(table.rotation[place : place + 1]))
-    return np.asarray((taken[0] * 255).round().byte().cpu().numpy())
+    return np.rot90(dataset.pack.images[table.start[place]], int(table.rotation[place]), axes=(-2, -1))

@@ -20,6 +20,11 @@ class BackboneSettings(Immutable):
 
     name: str = Field(description="a backbone, or your own: my_module:Net or my_net.py:Net")
 
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it is a pretrained network that stays as it is, whose features are computed once."""
+        return False
+
     def without_download(self) -> "BackboneSettings":
         """The same network without published weights, for one whose weights are about to be loaded."""
         return self

@@ -69,13 +69,13 @@ def find(kind: Kind, name: str) -> Any:
     return found
 
 
-def code_entries(settings: Any) -> tuple[str, ...]:
+def code_entries(settings: Any, kinds: tuple[Kind, ...] = ("method", "backbone")) -> tuple[str, ...]:
     """The modules that a training with these settings reaches by name: those of its method and its backbone.
 
     A module of this package by its dotted name, a user's as the path of its file; `code_hashes` takes both.
     """
     entries = []
-    for kind in _ROOMS:
+    for kind in kinds:
         name = getattr(settings, kind).name
         entries.append(str(_source(kind, name)) if ":" in name else _table(kind)[name].partition(":")[0])
     return tuple(entries)

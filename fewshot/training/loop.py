@@ -9,10 +9,10 @@ from threading import Event
 import torch
 from torch import Tensor
 
-from fewshot.data.batches import ImageBank
 from fewshot.data.dataset import Dataset
 from fewshot.data.episode_sampler import EpisodeIndices, EpisodeSampler
 from fewshot.errors import Interrupted, TrainingError
+from fewshot.evaluation.banks import Banks, image_shape_of
 from fewshot.evaluation.predictions import predict_episodes
 from fewshot.evaluation.stats import score
 from fewshot.methods.base import Method
@@ -87,25 +87,26 @@ class _Trainer:
         self.settings, self.options, self.dataset, self.folder = settings, settings.train, dataset, folder
         self.on_metrics = on_metrics
         self.compute, device = compute, compute.device
-        self.bank = ImageBank(dataset.pack.images, device)
         self.source = EpisodeSampler(dataset.class_table("train"), self.options.episode, settings.seed, "train")
         shape = dataset.shape_for("val", self.options.validation)
         self.validation = dataset.fixed_episodes("val", shape, self.options.validation_episodes)
         classes = len(dataset.class_table("train"))
-        self.method = build_method(settings, self.bank.image_shape, classes).to(device)
+        channel, height, width = dataset.pack.images.shape[1:]
+        self.method = build_method(settings, (channel, height, width), classes).to(device)
+        self.banks = Banks(self.method, dataset, compute)
         self.step = OuterStep(self.method, self.options, compute)
         resumed = load_checkpoint(folder, identity, self.method, self.step.optimizer)
         self.state, self.best = resumed if resumed else (TrainingState(identity), _copy(self.method))
 
     def run(self, stop: Event, reporter: Reporter) -> None:
         """Step until the last step, the end of patience, or a request to stop."""
-        state, options = self.state, self.options
+        state, options, bank = self.state, self.options, self.banks.of("train")
         began, first, seconds_before = time.monotonic(), state.step, state.seconds
         while state.step < options.steps and not self._out_of_patience():
             rate = learning_rate_at(state.step, options)
             # Whatever a network drops is a function of the step, like its episode: a resumed run drops the same.
             torch.manual_seed(torch_seed(self.settings.seed, f"step {state.step}"))
-            done = self.step(self.bank.batch(self._draw(state.step)), rate, state.step / options.steps)
+            done = self.step(bank.batch(self._draw(state.step)), rate, state.step / options.steps)
             state.step += 1
             step = state.step
             validates = step % options.validate_every == 0 or step == options.steps
@@ -129,7 +130,8 @@ class _Trainer:
         names = self.dataset.class_names("train")
         data = TrainingData(self.dataset.name, self.dataset.scheme.name, self.dataset.digest, names)
         sources = plugin_sources(self.settings)
-        digest = save_model(self.folder / "model", self.best, self.settings, self.bank.image_shape, data, sources)
+        shape = image_shape_of(self.method, self.dataset)
+        digest = save_model(self.folder / "model", self.best, self.settings, shape, data, sources)
         write_json(self.folder / "history.json", {"points": state.points})
         result = TrainResult(
             model=self.folder / "model",
@@ -152,7 +154,7 @@ class _Trainer:
     def _validate(self) -> dict[str, float]:
         self._update_statistics()
         mode = self.method.batch_norm_modes[0]
-        now = score(predict_episodes(self.method, self.bank, self.validation, mode, self.compute).accuracy)
+        now = score(predict_episodes(self.method, self.banks.of("val"), self.validation, mode, self.compute).accuracy)
         state = self.state
         if now.accuracy > state.best_accuracy:
             state.best_step, state.best_accuracy, state.best_ci95 = (
@@ -168,7 +170,9 @@ class _Trainer:
 
     def _update_statistics(self) -> None:
         """Show the method training images, the same ones each time."""
-        batch = self.bank.batch(self.source.sample(0, math.ceil(STATISTICS_IMAGES / self.options.episode.images)))
+        batch = self.banks.of("train").batch(
+            self.source.sample(0, math.ceil(STATISTICS_IMAGES / self.options.episode.images))
+        )
         self.method.eval()
         with torch.no_grad(), self.compute.autocast():
             self.method.update_statistics(batch.together.flatten(0, 2)[:STATISTICS_IMAGES])

@@ -18,7 +18,7 @@ from fewshot.project.paths import Home
 from fewshot.system.files import read_json, sha256_file, size_of
 from fewshot.training.identity import ENTRY
 
-_STEP = re.compile(r"(?:prepare-data|meta-train|evaluate|register)-[0-9a-f]{32}")
+_STEP = re.compile(r"(?:prepare-data|features|meta-train|evaluate|register)-[0-9a-f]{32}")
 """The key of a step, by which its record, its folder and its lock are called."""
 _PART = re.compile(r"\..+\.\d+\.part")
 """A file that `fewshot.system.files.write_atomically` did not finish."""

@@ -20,7 +20,7 @@ Place = str | Path
 def downloading(
     kind: type, get: Callable[[str, Path, str], None], extract: Callable[[Path, Path], None]
 ) -> Iterator[None]:
-    """While the block runs, the modules of a class call `get` (address, place, MD5) and `extract` (archive, folder)."""
+    """Let the modules of a class call `get` (address, place, MD5) and `extract` (archive, folder) in the block."""
 
     def download_url(url: str, root: Place, filename: str | None = None, md5: str | None = None, **_: Any) -> None:
         get(url, Path(root) / (filename or url.rpartition("/")[2]), md5 or "")

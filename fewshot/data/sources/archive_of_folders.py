@@ -89,7 +89,7 @@ def _below(options: Options) -> str:
 
 
 def _is_image(options: Options) -> Callable[[str], bool]:
-    """Tells an image of a class by its name: in a folder below the prefix, and made by no program for itself."""
+    """A function that tells an image of a class by its name: in a folder below the prefix, and no housekeeping."""
 
     def is_image(name: str) -> bool:
         if not name.startswith(_below(options)) or Path(name).suffix.lower() not in SUFFIXES:

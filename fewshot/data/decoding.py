@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
-from itertools import islice
+from itertools import chain, islice
 from multiprocessing import get_all_start_methods, get_context
 from typing import Any, NamedTuple
 
@@ -24,7 +24,8 @@ _AT_ONCE = 64
 _WAITING = 4
 """Parts for each process that may be on the way."""
 _WORTH_A_POOL = 1000
-"""Images from which on it is faster to start processes, which takes about half a second."""
+"""Images from which on it is faster to start processes, which takes about half a second; where the source does not know
+its number, those of the first part are enough."""
 
 
 @dataclass
@@ -94,7 +95,11 @@ def _in_parts(
     source = iter(items)
     parts: Iterator[list[Item]] = iter(lambda: list(islice(source, _AT_ONCE)), [])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if cores == 1 or total < _WORTH_A_POOL:
+    first = next(parts, [])
+    is_work = bool(first) and not _is_ready(first[0][3], options)
+    is_worth_it = total >= _WORTH_A_POOL or (not total and len(first) == _AT_ONCE)
+    parts = chain([first] if first else [], parts)
+    if cores == 1 or not (is_work and is_worth_it):
         yield from ((some, _done_all(_work(some), options)) for some in parts)
         return
     # A server that never had threads makes the processes: a plain fork of one that has them may hang.
@@ -121,8 +126,13 @@ def _done_all(work: list[tuple[str, Any]], options: ImageOptions | None) -> list
     return [_done(name, original, options) for name, original in work]
 
 
+def _is_ready(original: Original, options: ImageOptions | None) -> bool:
+    """True for an array that has its form already."""
+    return isinstance(original, np.ndarray) and (options is None or original.shape == options.image_shape)
+
+
 def _done(name: str, original: Any, options: ImageOptions | None) -> _Done:
-    if isinstance(original, np.ndarray) and (options is None or original.shape == options.image_shape):
+    if _is_ready(original, options):
         return _Done(original)
     if options is None:
         raise DataError(f"{name}: a source without options gives arrays, not files; declare a class Options in it")

@@ -1,13 +1,12 @@
 """Datasets by name: those that a project declares, and those of the package's catalogue."""
 
-import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from fewshot.errors import UsageError, unknown
 from fewshot.project.paths import find_project
 from fewshot.settings.declarations import FILE, Declaration, catalogue, declared
+from fewshot.settings.published import published_scheme, published_schemes
 from fewshot.system.modules import load_file
 
 HASH = {"shares": {"test": 0.2, "val": 0.3, "train": 0.5}}
@@ -84,14 +83,6 @@ def definitions_of(dataset: str, declaration: Declaration, project: Path) -> dic
     return found
 
 
-def published_schemes() -> tuple[str, ...]:
-    """The published split schemes that come with the package, as a declaration names them: "omniglot/vinyals"."""
-    files = sorted(file.name for file in _published().iterdir() if file.name.endswith("-splits.json"))
-    return tuple(
-        f"{file.removesuffix('-splits.json')}/{scheme}" for file in files for scheme in _schemes_in(file)
-    )  # fmt: skip
-
-
 def _project() -> Path:
     """The folder at which the path of a source starts: the project; outside a project, the package's folder."""
     try:
@@ -113,16 +104,7 @@ def _of_source(declaration: Declaration, project: Path) -> dict[str, Any]:
 def _named(dataset: str, scheme: str) -> dict[str, Any]:
     if scheme in _BUILT_IN:
         return dict(_BUILT_IN[scheme])
-    place, _, name = scheme.rpartition("/")
     known = published_schemes()
     if scheme not in known:
         raise unknown(f"split scheme of {dataset}", scheme, (*_BUILT_IN, *known))
-    return dict(_schemes_in(f"{place}-splits.json")[name])
-
-
-def _schemes_in(file: str) -> dict[str, Any]:
-    return dict(json.loads(_published().joinpath(file).read_text(encoding="utf-8"))["splits"])
-
-
-def _published() -> Any:
-    return resources.files("fewshot.data").joinpath("published")
+    return published_scheme(scheme)

@@ -1,6 +1,7 @@
 """Fetching a file over http or from a mirror: resumed after a cut, tried again on failure, checked before it counts."""
 
 import errno
+import hashlib
 import logging
 import os
 import shutil
@@ -24,11 +25,14 @@ _TIMEOUT_S = 30.0
 _log = logging.getLogger(__name__)
 
 
-def fetch_file(address: str, path: Path, check: Callable[[Path], None], pause_s: float = 1.0) -> None:
+def fetch_file(
+    address: str, path: Path, check: Callable[[Path], None], pause_s: float = 1.0, limit: int | None = None
+) -> None:
     """Fetch `address`, or the file of the same name from the mirror, to `path`, unless it is there and passes `check`.
 
     `check` raises DamagedFileError for a wrong file; only a file that passes gets the name `path`. `pause_s` is the
-    pause before the second try, each further one is twice as long. Raises DataError if the file can't be had.
+    pause before the second try, each further one is twice as long. With a `limit` no more than so many bytes, the first
+    ones of the file, are fetched. Raises DataError if the file can't be had.
     """
     if path.exists():
         try:
@@ -41,9 +45,9 @@ def fetch_file(address: str, path: Path, check: Callable[[Path], None], pause_s:
     name = address.rpartition("/")[2]
     with _removed_when_disk_is_full(part):
         if mirror and not mirror.startswith(("http://", "https://")):
-            _copy(Path(mirror), name, part)
+            _copy(Path(mirror), name, part, limit)
         else:
-            _download(f"{mirror.rstrip('/')}/{name}" if mirror else address, part, pause_s)
+            _download(f"{mirror.rstrip('/')}/{name}" if mirror else address, part, pause_s, limit)
         try:
             check(part)
         except DamagedFileError as error:
@@ -54,15 +58,32 @@ def fetch_file(address: str, path: Path, check: Callable[[Path], None], pause_s:
     part.replace(path)
 
 
-def _copy(folder: Path, name: str, part: Path) -> None:
+def check_md5(path: Path, md5: str) -> None:
+    """Check the digest of a file, in hexadecimal. DamagedFileError names the file and both digests."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
+    except FileNotFoundError:
+        raise DamagedFileError(f"{path} does not exist; fetch it again") from None
+    if found != md5:
+        raise DamagedFileError(
+            f"{path} is not whole, or another version: its MD5 is {found}, not {md5}; fetch it again"
+        )
+
+
+def _copy(folder: Path, name: str, part: Path, limit: int | None) -> None:
     if not folder.is_dir():
         raise DataError(f"{MIRROR}={folder} is no folder; set it to a folder or an http address that holds {name}")
     if not (folder / name).is_file():
         raise DataError(f"{MIRROR}={folder} holds no {name}; put it there, or unset {MIRROR}")
-    shutil.copyfile(folder / name, part)
+    if limit is None:
+        shutil.copyfile(folder / name, part)
+        return
+    with (folder / name).open("rb") as file:
+        part.write_bytes(file.read(limit))
 
 
-def _download(address: str, part: Path, pause_s: float) -> None:
+def _download(address: str, part: Path, pause_s: float, limit: int | None) -> None:
     """Fill `part`, trying again after what may pass: a cut connection, a time-out, a busy or failing server."""
     hint = f"check the network, or set {MIRROR} to a folder or address that holds the file"
     version = ""
@@ -71,7 +92,7 @@ def _download(address: str, part: Path, pause_s: float) -> None:
             time.sleep(pause_s * 2 ** (attempt - 1))
         try:
             with httpx.Client(follow_redirects=True, timeout=_TIMEOUT_S) as client:
-                version = _receive(client, address, part, version)
+                version = _receive(client, address, part, version, limit)
             return
         except httpx.HTTPStatusError as error:
             reason = f"the server answered {error.response.status_code}"
@@ -85,19 +106,24 @@ def _download(address: str, part: Path, pause_s: float) -> None:
     raise DataError(f"can't fetch {address} after {TRIES} tries: {reason}; {hint}")
 
 
-def _receive(client: httpx.Client, address: str, part: Path, version: str) -> str:
+def _receive(client: httpx.Client, address: str, part: Path, version: str, limit: int | None) -> str:
     """One request: goes on behind what `part` holds if the server can, else starts anew.
 
     `version` is the ETag of what `part` holds, if known, so that two versions of a file are never mixed.
     """
     there = part.stat().st_size if part.exists() else 0
+    if limit is not None and there >= limit:
+        os.truncate(part, limit)
+        return version
     # A compressed transfer has other offsets than the file.
     headers = {"Accept-Encoding": "identity"}
-    if there:
-        headers |= {"Range": f"bytes={there}-"} | ({"If-Range": version} if version else {})
+    if there or limit is not None:
+        headers["Range"] = f"bytes={there}-{limit - 1 if limit is not None else ''}"
+        if there and version:
+            headers["If-Range"] = version
     with client.stream("GET", address, headers=headers) as answer:
         if answer.status_code == 416:
-            part.unlink()
+            part.unlink(missing_ok=True)
         answer.raise_for_status()
         resumed = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {there}-")
         if answer.status_code == 206 and not resumed:
@@ -108,8 +134,10 @@ def _receive(client: httpx.Client, address: str, part: Path, version: str) -> st
             total = int(answer.headers["Content-Length"]) + start if "Content-Length" in answer.headers else None
             with _progress(part.name.strip(".").removesuffix(".part"), total) as show:
                 for chunk in answer.iter_bytes():
-                    file.write(chunk)
+                    file.write(chunk if limit is None else chunk[: limit - file.tell()])
                     show(file.tell())
+                    if file.tell() == limit:  # a server without ranges sends more
+                        break
         return str(answer.headers.get("ETag", ""))
 
 

@@ -57,7 +57,9 @@ def _measured(number: int, side: int) -> dict[str, Any]:
         _make(data / "photos" / "raw", number)
         alone = [_pillow_alone(data / "photos" / "raw" / IMAGES, number, side) for _ in range(2)]
         command = [sys.executable, "-m", "benchmarks.packing", "--one", str(data), "--side", str(side)]
-        ours = [json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(2)]
+        ours = [
+            json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(2)
+        ]
     best = min(ours, key=lambda one: float(one["seconds"]))
     result = {
         "images": number,

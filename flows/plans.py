@@ -67,7 +67,7 @@ def plan_data(home: Home, dataset: str, split: str) -> Plan:
 
 
 def plan_features(home: Home, settings: Settings, data: dict[str, Record]) -> Plan:
-    """Compute the features of a frozen encoder on all datasets. Those of a split are kept by their own, stricter key."""
+    """Compute the features of a frozen encoder on all datasets. Those of a split have a key of their own, too."""
     return _plan(
         home, "features", "features", _read("features", settings), _digests(data, *data), {}, code_of(settings)
     )

@@ -17,16 +17,16 @@ class FeatureBank(ImageBank):
 
     def __init__(self, features: Features, device: torch.device) -> None:
         self._features, self._device = features, device
-        self._on_device = torch.from_numpy(np.array(features.values)).to(device)
+        self._values = torch.from_numpy(np.array(features.values)).to(device)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        return self._on_device.shape[1], 1, 1
+        return self._values.shape[1], 1, 1
 
     def take(
         self, rows: Int64[np.ndarray, "*place"], rotation: np.ndarray
     ) -> Float[Tensor, "*place channel height width"]:
         """The features of the images of `rows`, each turned by its number of quarter turns."""
         places = self._features.places[4 * rows + rotation]
-        taken = self._on_device.index_select(0, torch.from_numpy(places.reshape(-1)).to(self._device))
+        taken = self._values.index_select(0, torch.from_numpy(places.reshape(-1)).to(self._device))
         return taken.float().reshape(*rows.shape, *self.image_shape)

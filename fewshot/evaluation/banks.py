@@ -49,7 +49,7 @@ class Banks:
         return self._features[split]
 
     def features(self, split: str) -> Features:
-        """The features of a split, computed where they are not there yet. UsageError for a method that learns from images.
+        """The features of a split, computed where they are not there yet. UsageError where the network learns.
 
         Raises what `compute_features` raises.
         """

@@ -4,5 +4,6 @@ BACKBONES = {
     "conv4": "fewshot.backbones.conv4:Conv4",
     "resnet12": "fewshot.backbones.resnet12:ResNet12",
     "torchvision": "fewshot.backbones.torchvision:Torchvision",
+    "timm": "fewshot.backbones.timm:Timm",
 }
 """Name -> module:Class. The first is the default. A backbone is imported when it is chosen, and no other one is."""

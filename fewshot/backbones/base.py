@@ -6,6 +6,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fewshot.backbones.preprocessing import Preprocessing
 from fewshot.settings.base import BackboneSettings
 
 
@@ -23,12 +24,22 @@ class Backbone(nn.Module, ABC):
     """True if an embedding is the mean of the maps over height and width, instead of all their values."""
     is_random = False
     """True if it drops something at random in training."""
+    preprocessing: Preprocessing | None = None
+    """The pixels that it was pretrained on; None: it takes the images of the pack as they are."""
 
     @property
     def out_features(self) -> int:
         """The length of an embedding."""
         channels, height, width = self.map_shape
         return channels if self.averages else channels * height * width
+
+    @property
+    def encoder_digest(self) -> str:
+        """SHA-256 of all that the embedding of an image depends on, for a network that never changes; "" for others.
+
+        It covers weights, preprocessing and definition, and is computed at each call, which takes up to a second.
+        """
+        return ""
 
     @abstractmethod
     def maps(self, images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image feature h w"]:

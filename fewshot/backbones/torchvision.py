@@ -1,8 +1,5 @@
 """Any classification network of torchvision as a backbone, with or without its published weights."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,9 +8,9 @@ import torchvision
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import interpolate
 
+from fewshot.backbones.attention import differentiable_attention
 from fewshot.backbones.base import Backbone
 from fewshot.errors import DamagedFileError, UsageError, unknown
 from fewshot.settings.base import BackboneSettings
@@ -77,31 +74,6 @@ class Torchvision(Backbone):
         with differentiable_attention():
             features: Tensor = self.network((images - self.get_buffer("mean")) / self.get_buffer("std"))
         return features[..., None, None]
-
-
-_inside = ExitStack()
-_depth = 0
-_lock = threading.Lock()
-
-
-@contextmanager
-def differentiable_attention() -> Iterator[None]:
-    """Compute attention by torch's plain kernel: the fast ones have no second derivative, which an inner loop needs.
-
-    torch has one switch for all threads. The first thread that comes in sets it, the last that leaves restores it.
-    """
-    global _depth
-    with _lock:
-        if _depth == 0:
-            _inside.enter_context(sdpa_kernel(SDPBackend.MATH))
-        _depth += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _depth -= 1
-            if _depth == 0:
-                _inside.close()
 
 
 def _network(settings: TorchvisionSettings) -> nn.Module:

@@ -56,6 +56,8 @@ def environment(home: Home, given: Mapping[str, str] | None = None) -> dict[str,
         "DVC_GLOBAL_CONFIG_DIR": str(home.state / "dvc" / "config"),
         "MPLCONFIGDIR": str(home.state / "matplotlib"),
         "TORCH_HOME": str(home.state / "torch"),
+        "HF_HOME": str(home.state / "huggingface"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     wanted = {name: given.get(name, value) for name, value in wanted.items()}
     if (api := given.get("PREFECT_API_URL", "")) == "":

@@ -24,6 +24,8 @@ class Backbone(nn.Module, ABC):
     """True if an embedding is the mean of the maps over height and width, instead of all their values."""
     is_random = False
     """True if it drops something at random in training."""
+    frozen = False
+    """True for a network that no training changes."""
     preprocessing: Preprocessing | None = None
     """The pixels that it was pretrained on; None: it takes the images of the pack as they are."""
 

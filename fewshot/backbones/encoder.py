@@ -39,6 +39,10 @@ class EncoderSettings(BackboneSettings):
         "", description="how a photo becomes a square: its centre, all of it in a frame, stretched; empty: as trained"
     )
 
+    @property
+    def is_encoder(self) -> bool:
+        return self.frozen
+
     def without_download(self) -> "EncoderSettings":
         return self.model_copy(update={"weights": ""})
 

@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
+from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
+from fewshot.backbones.preprocessing import pixels
+from fewshot.data.image_files import fit
+from fewshot.data.image_options import Ink
 from fewshot.errors import DamagedFileError, UsageError
-from fewshot.methods.base import Head, Method
+from fewshot.methods.base import Head, Method, backbone_of
 from fewshot.methods.build import build_method
 from fewshot.migrations import FORMAT
 from fewshot.model_files import REMEDY, read_description, read_weights
@@ -58,6 +62,11 @@ class ModelDescription:
     """Reference of a method or backbone from outside the package -> SHA-256 of its source file."""
 
     @property
+    def takes_any_size(self) -> bool:
+        """Whether it works on a frozen encoder, whose features are computed from images of any size."""
+        return bool(self.settings.backbone.is_encoder)
+
+    @property
     def settings(self) -> Settings:
         """The settings of the whole run. UsageError where a method or backbone from outside is not there."""
         return settings_from(self.settings_values)
@@ -78,6 +87,13 @@ class Model:
     def image_shape(self) -> tuple[int, int, int]:
         """(channel, height, width) of the images that it takes."""
         return self.description.image_shape
+
+    def prepare(self, image: Image.Image, ink: Ink = "auto") -> UInt8[np.ndarray, "channel height width"]:
+        """An upright image, grey or RGB, as the model takes it: as its encoder was pretrained, else fitted whole."""
+        backbone = backbone_of(self.method)
+        if backbone is not None and backbone.frozen and backbone.preprocessing is not None:
+            return pixels(image, backbone.preprocessing)
+        return fit(image, self.image_shape, ink)
 
     @contextmanager
     def computing(self) -> Iterator[Method]:

@@ -1,5 +1,6 @@
 """The commands that use models: `fewshot evaluate`, `fewshot classify` and `fewshot leaderboard`."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -80,13 +81,14 @@ def classify(
     from fewshot.model import IMAGES_AT_ONCE
 
     classifier = FewShotClassifier.load(folder, device, trust_code or _is_own(home, model))
-    support = read_support(classes, classifier.image_shape, ink)
+    prepare = partial(classifier.model.prepare, ink=ink)
+    support = read_support(classes, prepare)
     classifier.fit(list(support.values()), list(support))
     files = [file for place in images for file in image_files(place)]
     if not files:
         raise UsageError(f"no image in {', '.join(map(str, images))}; give images or folders of them")
     parts = [files[first : first + IMAGES_AT_ONCE] for first in range(0, len(files), IMAGES_AT_ONCE)]
-    read = (read_images(part, classifier.image_shape, ink) for part in parts)
+    read = (read_images(part, prepare) for part in parts)
     shares = np.concatenate([classifier.predict_proba(images) for images in read])
     console.print_classes(
         (file, classifier.class_names[of_file.argmax()], float(of_file.max()))

@@ -83,7 +83,7 @@ def _close(hashes: UInt64[np.ndarray, "image"]) -> Iterator[tuple[int, int]]:
 
 
 def _close_in(
-    group: Int64[np.ndarray, "image"], hashes: UInt64[np.ndarray, "image"], first: Int64[np.ndarray, "image"]
+    group: Int64[np.ndarray, "member"], hashes: UInt64[np.ndarray, "hash"], first: Int64[np.ndarray, "hash"]
 ) -> Iterator[tuple[int, int]]:
     for place, one in enumerate(group[:-1]):
         rest = group[place + 1 :]

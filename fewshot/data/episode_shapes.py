@@ -5,8 +5,9 @@ from math import ceil
 
 from fewshot.settings.episode_shape import EpisodeShape
 
-WAYS, SHOTS, QUERIES = (5, 20), (1, 5), 15
-"""Classes, support and query images of a class, as most papers have them."""
+WAYS, SHOTS, QUERIES = (5, 20), (1, 5), (15, 10, 5, 3, 2, 1)
+"""Classes, support and query images of a class. Papers have 15 queries; of the others the most that there are images
+for: in few steps, so that a dataset that grows keeps its shapes for long."""
 _SHARE = 0.8
 """The share of the classes that should have images enough; with fewer queries, more of them do."""
 
@@ -37,5 +38,5 @@ def _shapes(sizes: Sequence[int]) -> list[EpisodeShape]:
             images = ordered[max(way, ceil(_SHARE * len(ordered))) - 1] if ordered else 0
             images = images if images > shot else ordered[way - 1] if ordered else 0
             if way >= 2 and images > shot:
-                found.append(EpisodeShape(way, shot, min(QUERIES, images - shot)))
+                found.append(EpisodeShape(way, shot, next(query for query in QUERIES if query <= images - shot)))
     return found

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float16, Int64, UInt8
@@ -32,6 +32,7 @@ _SAVED_EVERY = 32
 """Parts between two points from which a run that was cut goes on."""
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """A frozen network that embeds images."""
 

@@ -6,7 +6,7 @@ my-classes/
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from fewshot.data.class_folders import SUFFIXES, find_images, is_housekeeping, r
 from fewshot.data.image_options import Ink
 from fewshot.errors import DataError, UsageError
 
+Prepare = Callable[[Image.Image], UInt8[np.ndarray, "channel height width"]]
+"""From an upright image, grey or RGB, to what a model takes."""
 
-def read_support(
-    folder: Path, image_shape: tuple[int, int, int], ink: Ink = "auto"
-) -> dict[str, UInt8[np.ndarray, "image channel height width"]]:
+
+def read_support(folder: Path, prepare: Prepare) -> dict[str, UInt8[np.ndarray, "image channel height width"]]:
     """Class name -> images, one class for each folder below `folder` that holds images, sorted by name.
 
     Raises UsageError for a folder without at least two classes or with one that holds no image, DataError that names
@@ -41,7 +42,7 @@ def read_support(
             f"{folder} holds {len(classes)} folders of images, two or more are needed: one folder for each class, "
             "named as the class, with one or more images in it"
         )
-    images = iter(read_images([file for files in classes.values() for file in files], image_shape, ink))
+    images = iter(read_images([file for files in classes.values() for file in files], prepare))
     return {name: np.stack([next(images) for _ in files]) for name, files in classes.items()}
 
 
@@ -55,18 +56,16 @@ def image_files(place: Path) -> list[Path]:
     return [place]
 
 
-def read_images(
-    files: Sequence[Path], image_shape: tuple[int, int, int], ink: Ink = "auto"
-) -> UInt8[np.ndarray, "image channel height width"]:
-    """All files as images; see `read_image`. Raises DataError that names each file that can't be read."""
+def read_images(files: Sequence[Path], prepare: Prepare) -> UInt8[np.ndarray, "image channel height width"]:
+    """All files, one or more, as a model takes them. Raises DataError that names each file that can't be read."""
     images, wrong = [], []
     for file in files:
         try:
-            images.append(read_image(file, image_shape, ink))
+            images.append(prepare(open_image(file)))
         except DataError as error:
             wrong.append(str(error))
     refuse(wrong)
-    return np.stack(images) if images else np.empty((0, *image_shape), np.uint8)
+    return np.stack(images)
 
 
 def read_image(

@@ -6,6 +6,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -105,14 +106,15 @@ def from_folder(folder: str | Path, side: int = 84, channels: Literal[1, 3] = 3,
     if side not in _SIDES or channels not in (1, 3):
         raise UsageError(f"side={side!r}, channels={channels!r}: give a side of 1 to 4096 pixels, and 1 or 3 channels")
     from fewshot.data.class_folders import find_images
-    from fewshot.data.image_files import read_images
+    from fewshot.data.image_files import fit, read_images
 
     if not Path(folder).is_dir():
         raise DataError(f"{folder} is no folder; give one with a folder of images for each class")
     found = find_images(Path(folder))
     if not found:
         raise DataError(f"{folder} holds no image; put a folder of images into it for each class")
-    images = read_images([one.file for one in found], (channels, side, side), "bright")
+    prepare = partial(fit, image_shape=(channels, side, side), ink="bright")
+    images = read_images([one.file for one in found], prepare)
     name = re.sub(r"[:\\\x00-\x1f\x7f]", "_", Path(folder).resolve().name)[:100] or "folder"
     return from_arrays(images, [one.class_name for one in found], name, splits)
 

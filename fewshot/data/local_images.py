@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fewshot.data.archive import Archive, open_archive
 from fewshot.data.class_folders import (
@@ -37,6 +37,7 @@ class Collection:
     """Class -> split, where a table says it."""
 
 
+@runtime_checkable
 class Read(Protocol):
     """Reads all bytes of an image."""
 

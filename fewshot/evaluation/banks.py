@@ -15,7 +15,7 @@ from fewshot.data.dataset import Dataset
 from fewshot.data.feature_bank import FeatureBank
 from fewshot.data.features import Features, compute_features
 from fewshot.errors import UsageError
-from fewshot.methods.base import Method
+from fewshot.methods.base import Method, backbone_of
 from fewshot.project.paths import find_home
 from fewshot.settings.declarations import SPLITS
 from fewshot.settings.schema import Settings
@@ -66,7 +66,7 @@ def splits_to_embed(method: Method, settings: Settings, dataset: Dataset) -> tup
 
 def frozen_encoder(method: Method, compute: Compute) -> "FrozenEncoder | None":
     """The encoder whose features the method works on; None for a method whose network learns, or takes the pack."""
-    backbone = next((module for module in method.modules() if isinstance(module, Backbone)), None)
+    backbone = backbone_of(method)
     if backbone is None or backbone.preprocessing is None or not (digest := backbone.encoder_digest):
         return None
     return FrozenEncoder(backbone, digest, backbone.preprocessing, compute)
@@ -74,7 +74,7 @@ def frozen_encoder(method: Method, compute: Compute) -> "FrozenEncoder | None":
 
 def image_shape_of(method: Method, dataset: Dataset) -> tuple[int, int, int]:
     """(channel, height, width) of the images that a model of this method takes in use."""
-    backbone = next((module for module in method.modules() if isinstance(module, Backbone)), None)
+    backbone = backbone_of(method)
     if backbone is not None and backbone.preprocessing is not None and backbone.frozen:
         return backbone.preprocessing.channels, backbone.preprocessing.side, backbone.preprocessing.side
     channel, height, width = dataset.pack.images.shape[1:]

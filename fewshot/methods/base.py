@@ -140,6 +140,11 @@ class Method(nn.Module, ABC):
         """Logits of each query for the classes of a learned task."""
 
 
+def backbone_of(method: Method) -> Backbone | None:
+    """The network that a method embeds images with; None for one without."""
+    return next((module for module in method.modules() if isinstance(module, Backbone)), None)
+
+
 def labels_of(shots: Sequence[int], device: torch.device) -> Int64[Tensor, "image"]:
     """The class of each support image."""
     # Made on the device: a copy would make the host wait for it.

@@ -128,7 +128,7 @@ def _is_better(one: Accuracies, other: Accuracies) -> bool:
 def _unfit(description: ModelDescription, dataset: Dataset) -> str:
     """Why a model can't be ranked on the test classes of a dataset; empty if it can."""
     expected, there = description.image_shape, tuple(dataset.pack.images.shape[1:])
-    if expected != there:
+    if expected != there and not description.takes_any_size:
         return f"it takes images of (channel, height, width) = {expected}, those of {dataset.name} are {there}"
     data = description.data
     seen = set(data.classes) & set(dataset.class_names("test")) if data.dataset == dataset.name else set()

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 from stages_by_name import own_images
 
 from fewshot.data.class_folders import SUFFIXES, find_images, is_housekeeping
-from fewshot.data.image_files import image_files, read_support
+from fewshot.data.image_files import fit, image_files, read_support
 from fewshot.data.pack import open_pack
 from fewshot.data.sources.local import classes_in, shared_images
 from fewshot.errors import DataError
@@ -44,7 +45,7 @@ def test_what_programs_put_among_the_files_is_skipped_by_all_commands(folder: Pa
     ):  # fmt: skip
         draw(folder / place)
     assert names(folder) == ["cat/1.png", "dog/1.png"]
-    assert list(read_support(folder, (1, 8, 8))) == ["cat", "dog"]
+    assert list(read_support(folder, partial(fit, image_shape=(1, 8, 8)))) == ["cat", "dog"]
     assert image_files(folder / "cat") == [folder / "cat" / "1.png"]
 
 

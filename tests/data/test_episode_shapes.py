@@ -17,7 +17,7 @@ def test_the_shapes_of_the_papers_where_there_is_enough() -> None:
 
 
 def test_fewer_classes_and_images_give_smaller_episodes() -> None:
-    assert shapes(*[8] * 12) == ["5w1s7q", "5w5s3q"]
+    assert shapes(*[8] * 12) == ["5w1s5q", "5w5s3q"]
     assert shapes(4, 3, 5) == ["3w1s2q"]
     assert shapes(30, 30, 30, 30, 30, 2) == ["5w1s15q", "5w5s15q"], "one small class spoils nothing"
     assert shapes(9, 9, 9, 9, 2) == ["5w1s1q"]

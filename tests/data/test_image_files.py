@@ -3,6 +3,7 @@
 import os
 import struct
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from fewshot.data.image_files import image_files, read_image, read_support
+from fewshot.data.image_files import fit, image_files, read_image, read_support
 from fewshot.errors import DataError, UsageError
 
 SHAPE = (1, 28, 28)
@@ -56,22 +57,22 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
         for place in range(number):
             drawn().save(tmp_path / name / f"{place}.png")
     (tmp_path / "cat" / "notes.txt").write_text("no image")
-    support = read_support(tmp_path, SHAPE)
+    support = read_support(tmp_path, partial(fit, image_shape=SHAPE))
     assert list(support) == ["cat", "dog"]
     assert [images.shape for images in support.values()] == [(3, 1, 28, 28), (1, 1, 28, 28)]
 
 
 def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds 0 folders of images, two or more are needed"):
-        read_support(tmp_path / "nowhere", SHAPE)
+        read_support(tmp_path / "nowhere", partial(fit, image_shape=SHAPE))
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     with pytest.raises(UsageError, match="a holds no image; put one or more there"):
-        read_support(tmp_path, SHAPE)
+        read_support(tmp_path, partial(fit, image_shape=SHAPE))
     for name in ("a", "b"):
         (tmp_path / name / "x.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"a/x\.png can't be read as an image .*b/x\.png can't be read as an image"):
-        read_support(tmp_path, SHAPE)
+        read_support(tmp_path, partial(fit, image_shape=SHAPE))
     with pytest.raises(UsageError, match="does not exist; give an image or a folder"):
         image_files(tmp_path / "c")
 

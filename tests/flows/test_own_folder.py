@@ -74,7 +74,8 @@ def test_a_folder_that_grows_is_versioned_and_every_change_is_told(repository: H
     assert second["remarks"] == [
         "folder: group 1/class 01 vanished (6 images); group 0/class 00 shrank from 6 to 5 images; "
         "group 2/class 02 changed (1 of 6 images); group 2/class 60 is new (7 images); "
-        "the same image in two classes, 1 times: group 0/class 03/0.png = group 2/class 02/0.png"
+        "the same image in two classes, 1 times: group 0/class 03/0.png = group 2/class 02/0.png; "
+        "too small for any episode: group 0/class 00 (5 images)"
     ]
     assert (second["outcome"] in ("kept", "promoted"), second["version"]) == (True, "2")
     after = opened(home).scheme.splits

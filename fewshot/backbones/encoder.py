@@ -110,7 +110,7 @@ class Encoder(Backbone):
         return sha256_json({**asdict(self.definition), "weights": tensors_digest(self.network.state_dict())})
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Frozen parts stay in evaluation mode: their batch normalisation must not learn, nothing is dropped in them."""
+        """Frozen parts stay in evaluation mode: batch normalisation does not learn there and nothing is dropped."""
         super().train(mode and not self.frozen)
         keep_frozen_parts_in_evaluation(self.network)
         return self

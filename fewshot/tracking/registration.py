@@ -24,8 +24,12 @@ from fewshot.tracking.versions import CLEANED, IDENTITY, SETTINGS
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NEEDED = ("jaxtyping", "mlflow", "numpy", "pydantic", "safetensors", "torch")
 """Packages that a machine needs to load a registered model; the fewshot package travels inside it."""
-_NEEDED_BY_TORCHVISION = ("torchvision", "httpx", "rich")
-"""And what it needs besides if the backbone is one of torchvision's."""
+_NEEDED_BY = {
+    "torchvision": ("torchvision", "httpx", "rich"),
+    "timm": ("timm", "torchvision", "huggingface_hub", "httpx", "rich"),
+    "lite0": ("timm", "torchvision", "huggingface_hub", "httpx", "rich"),
+}
+"""And what it needs besides for a backbone of this name."""
 
 
 def register(
@@ -106,9 +110,7 @@ def _contents(folder: Path) -> dict[str, Any]:
 
     description = describe_model(folder)
     signature, example = _signature(description.image_shape)
-    needed = _NEEDED + (
-        _NEEDED_BY_TORCHVISION if description.settings_values["backbone"]["name"] == "torchvision" else ()
-    )
+    needed = _NEEDED + _NEEDED_BY.get(description.settings_values["backbone"]["name"], ())
     return {
         "python_model": str(_PACKAGE / "tracking" / "pyfunc_model.py"),
         # MLflow decodes an address (%41 is A), but for its last part.

@@ -20,7 +20,8 @@ from fewshot.methods.build import build_method
 from fewshot.model import TrainingData, save_model
 from fewshot.randomness import torch_seed
 from fewshot.settings.plugins import plugin_sources
-from fewshot.settings.schema import Settings, TrainSettings
+from fewshot.settings.schema import Settings
+from fewshot.settings.training import TrainSettings
 from fewshot.system.device import Compute
 from fewshot.system.files import write_json
 from fewshot.system.progress import Reporter, report_progress

@@ -11,7 +11,7 @@ from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
 from fewshot.methods.base import Method
 from fewshot.methods.task_threads import Workers
-from fewshot.settings.schema import TrainSettings
+from fewshot.settings.training import TrainSettings
 from fewshot.system.device import Compute
 from fewshot.training.recorded_step import RecordedStep
 

@@ -19,7 +19,8 @@ from toy_data import TOY, toy_dataset, toy_settings
 from fewshot.data.dataset import Dataset
 from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageError
 from fewshot.model import load_model
-from fewshot.settings.schema import TrainSettings, settings_from
+from fewshot.settings.schema import settings_from
+from fewshot.settings.training import TrainSettings
 from fewshot.training.loop import learning_rate_at, train
 from fewshot.training.result import TrainResult
 

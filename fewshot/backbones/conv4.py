@@ -67,6 +67,9 @@ class Conv4(Backbone):
         self.norms = nn.ModuleList(BatchNorm(settings.channels) for _ in range(4))
         self.to(memory_format=torch.channels_last)
 
+    def block_of(self, parameter: str) -> int:
+        return int(parameter.split(".")[1])  # convolutions.0.weight, norms.0.bias
+
     def maps(self, images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image feature h w"]:
         first, first_norm = cast(Convolution, self.convolutions[0]), cast(BatchNorm, self.norms[0])
         x = image_block(images, first, first_norm, pool=self.pooled > 0)

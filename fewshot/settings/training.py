@@ -14,10 +14,25 @@ class TrainSettings(Immutable):
     episode: Shape = Field(EpisodeShape(20, 1, 5), description="shape of a training episode")
     tasks: int = Field(1, ge=1, description="episodes (tasks) in one step")
     steps: int = Field(1000, ge=1)
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(
+        "adam", description="adam; adamw: Adam with decoupled weight decay; sgd: with Nesterov's momentum"
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="of the outer loop")
+    momentum: float = Field(0.9, ge=0, lt=1, description="for optimizer = sgd; 0: none")
     schedule: Literal["constant", "cosine", "halving"] = "cosine"
     halve_every: int = Field(2000, ge=1, description="steps; for schedule = halving")
-    weight_decay: float = Field(0.0, ge=0)
+    warmup: int = Field(
+        0, ge=0, description="first steps, in which the learning rate grows linearly to that of the schedule"
+    )
+    backbone_rate: float = Field(
+        1.0, gt=0, description="learning rate of the backbone, as a multiple of learning_rate; for fine-tuning"
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="factor on the learning rate for each block towards the image; 1: one rate for all"
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, description="added to the gradient as weight_decay x weight; in adamw, taken off the weight itself"
+    )
     gradient_clip: float = Field(10.0, gt=0, description="largest norm of the whole gradient")
     validate_every: int = Field(250, ge=1, description="steps between meta-validations")
     validation: Shape = Field(EpisodeShape(5, 1, 15), description="shape of the fixed meta-validation episodes")

@@ -21,8 +21,9 @@ from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageEr
 from fewshot.model import load_model
 from fewshot.settings.schema import settings_from
 from fewshot.settings.training import TrainSettings
-from fewshot.training.loop import learning_rate_at, train
+from fewshot.training.loop import train
 from fewshot.training.result import TrainResult
+from fewshot.training.schedule import learning_rate_at
 
 
 @pytest.fixture(scope="module")

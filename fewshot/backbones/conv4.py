@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from fewshot.backbones.base import Backbone
 from fewshot.backbones.fast.first_block import image_block
 from fewshot.backbones.fast.grouped_layers import BatchNorm, Convolution
+from fewshot.backbones.normalize import Normalize, NormalizedSettings
 from fewshot.errors import UsageError
-from fewshot.settings.base import BackboneSettings
 
 POOLED = {"pool": 4, "relation": 2, "strided": 0}
 """Form -> number of blocks, counted from the first, that end with max-pooling."""
 
 
-class Conv4Settings(BackboneSettings):
+class Conv4Settings(NormalizedSettings):
     """Four convolutional blocks, in three published forms."""
 
     form: Literal["pool", "relation", "strided"] = Field(
@@ -60,6 +60,7 @@ class Conv4(Backbone):
         for _ in range(4 if self.averages else 0):
             height, width = (height + 1) // 2, (width + 1) // 2
         self.map_shape = (settings.channels, height // least, width // least)
+        self.normalize = Normalize(in_channels, settings)
         widths = [in_channels, *[settings.channels] * 4]
         self.convolutions = nn.ModuleList(
             Convolution(before, after, stride=2 if self.averages else 1) for before, after in pairwise(widths)
@@ -67,9 +68,12 @@ class Conv4(Backbone):
         self.norms = nn.ModuleList(BatchNorm(settings.channels) for _ in range(4))
         self.to(memory_format=torch.channels_last)
 
+    def block_of(self, parameter: str) -> int:
+        return int(parameter.split(".")[1])  # convolutions.0.weight, norms.0.bias
+
     def maps(self, images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image feature h w"]:
         first, first_norm = cast(Convolution, self.convolutions[0]), cast(BatchNorm, self.norms[0])
-        x = image_block(images, first, first_norm, pool=self.pooled > 0)
+        x = image_block(self.normalize(images), first, first_norm, pool=self.pooled > 0)
         for block in range(1, 4):
             x = self.norms[block](self.convolutions[block](x))
             if block < self.pooled:

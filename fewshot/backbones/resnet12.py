@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, max_pool2d
 
 from fewshot.backbones.base import Backbone
+from fewshot.backbones.normalize import Normalize, NormalizedSettings
 from fewshot.errors import UsageError
-from fewshot.settings.base import BackboneSettings
 
 SLOPE = 0.1
 """Slope of leaky ReLU below zero."""
@@ -19,7 +19,7 @@ DROP_SIZE = 5
 """Side of the squares that DropBlock drops, in the last two blocks; elsewhere single values are dropped."""
 
 
-class ResNet12Settings(BackboneSettings):
+class ResNet12Settings(NormalizedSettings):
     """ResNet-12 with DropBlock, as in MetaOptNet and most later papers."""
 
     channels: tuple[int, int, int, int] = Field((64, 160, 320, 640), description="filters of the four blocks")
@@ -47,6 +47,7 @@ class ResNet12(Backbone):
             )
         self.is_random = settings.drop > 0
         self.map_shape = (settings.channels[-1], height // 16, width // 16)
+        self.normalize = Normalize(in_channels, settings)
         self.blocks = nn.Sequential(
             *[
                 _Block(before, after, settings.drop, DROP_SIZE if number >= 2 else 1)
@@ -56,7 +57,7 @@ class ResNet12(Backbone):
         self.to(memory_format=torch.channels_last)
 
     def maps(self, images: Float[Tensor, "image channel height width"]) -> Float[Tensor, "image feature h w"]:
-        maps: Tensor = self.blocks(images)
+        maps: Tensor = self.blocks(self.normalize(images))
         return maps
 
 

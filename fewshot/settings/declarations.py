@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
+from pydantic import Field, ValidationError
 
 from fewshot.errors import UsageError
 from fewshot.migrations import migrate_params
 from fewshot.project.paths import find_project
 from fewshot.settings.base import Immutable
-from fewshot.settings.episode_shape import EpisodeShape
+from fewshot.settings.episode_shape import Shape
 from fewshot.system.yaml_files import read_yaml
 
 FILE = "data/datasets.yaml"
@@ -26,8 +26,6 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}"
 
 SPLITS = ("train", "val", "gate", "test")
 """The splits that classes are divided into; `fewshot.data.splits` says for what."""
-
-Shape = Annotated[EpisodeShape, BeforeValidator(EpisodeShape.parse), PlainSerializer(str)]
 
 
 class EpisodeOptions(Immutable):

@@ -1,7 +1,9 @@
 """The size of an episode, as papers write it: 5w1s15q."""
 
 import re
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, PlainSerializer
 
 
 class EpisodeShape(NamedTuple):
@@ -34,3 +36,7 @@ class EpisodeShape(NamedTuple):
         if shape.way < 2 or shape.shot < 1 or shape.query < 1:
             raise ValueError(f"'{text}' is no episode shape; write way (>= 2), shot and query, for example 5w1s15q")
         return shape
+
+
+Shape = Annotated[EpisodeShape, BeforeValidator(EpisodeShape.parse), PlainSerializer(str)]
+"""An episode shape as a setting: written and stored as "5w1s15q"."""

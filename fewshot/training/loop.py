@@ -20,7 +20,7 @@ from fewshot.methods.build import build_method
 from fewshot.model import TrainingData, save_model
 from fewshot.randomness import torch_seed
 from fewshot.settings.plugins import plugin_sources
-from fewshot.settings.schema import Settings, TrainSettings
+from fewshot.settings.schema import Settings
 from fewshot.system.device import Compute
 from fewshot.system.files import write_json
 from fewshot.system.progress import Reporter, report_progress
@@ -29,6 +29,7 @@ from fewshot.training.checkpoint import TrainingState, load_checkpoint, save_che
 from fewshot.training.identity import training_identity
 from fewshot.training.outer_step import OuterStep, StepMetrics
 from fewshot.training.result import TrainResult, read_result, write_result
+from fewshot.training.schedule import learning_rate_at
 
 OnMetrics = Callable[[int, dict[str, float]], None]
 
@@ -61,15 +62,6 @@ def train(
     with stop_requests() as stop, report_progress("meta-training", settings.train.steps) as reporter:
         trainer.run(stop, reporter)
     return trainer.finish()
-
-
-def learning_rate_at(step: int, settings: TrainSettings) -> float:
-    """The outer learning rate of a step (counted from 0): a pure function, so a schedule has no state to save."""
-    if settings.schedule == "cosine":
-        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-    if settings.schedule == "halving":
-        return settings.learning_rate * float(0.5 ** (step // settings.halve_every))
-    return settings.learning_rate
 
 
 class _Trainer:

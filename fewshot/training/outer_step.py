@@ -5,14 +5,15 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fewshot.data.batches import EpisodeBatch
 from fewshot.errors import UsageError
 from fewshot.methods.base import Method
 from fewshot.methods.task_threads import Workers
-from fewshot.settings.schema import TrainSettings
+from fewshot.settings.training import TrainSettings
 from fewshot.system.device import Compute
+from fewshot.training.optimizers import can_be_recorded, learned_parameters, make_optimizer, set_learning_rate
 from fewshot.training.recorded_step import RecordedStep
 
 
@@ -25,36 +26,30 @@ class StepMetrics(NamedTuple):
 
 
 class OuterStep:
-    """Adam on the mean loss of a batch of tasks.
+    """A gradient step on the mean loss of a batch of tasks.
 
     The gradient is added up over parts of the batch that fit in memory, always in the same order.
     """
 
     def __init__(self, method: Method, settings: TrainSettings, compute: Compute) -> None:
         self.method, self.settings, self.compute = method, settings, compute
-        if not any(parameter.requires_grad for parameter in method.parameters()):
+        if not learned_parameters(method):
             raise UsageError(
-                f"{type(method).__name__} has nothing to learn on a frozen backbone; set backbone.frozen=false, or "
-                "choose a method with parameters of its own, such as method.name=relation"
+                f"{type(method).__name__} has nothing to learn on a frozen backbone; set backbone.frozen=false, choose "
+                "a method with parameters of its own, such as method.name=relation, or use the backbone as it is with "
+                "train.steps=0"
             )
         is_random = any(getattr(module, "is_random", False) for module in method.modules())
-        records = compute.device.type == "cuda" and method.is_static and not is_random
+        is_static = method.is_static and not is_random
+        records = compute.device.type == "cuda" and is_static and can_be_recorded(settings)
         self.recorded = RecordedStep(compute.device) if records else None
-        # A rate in memory of the device, which a recorded step reads anew each time.
-        rate = torch.tensor(settings.learning_rate, device=compute.device) if records else settings.learning_rate
-        self.optimizer = torch.optim.Adam(
-            _learned(method), lr=rate, weight_decay=settings.weight_decay, capturable=records
-        )
+        self.optimizer = make_optimizer(method, settings, compute.device if records else None)
         self._workers = Workers(method, compute)
 
     def __call__(self, batch: EpisodeBatch, learning_rate: float, fraction_done: float = 1.0) -> StepMetrics:
         """Update the method's parameters. `fraction_done` is the share of the training steps that is done."""
         self.method.train()
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(learning_rate)
-            else:
-                group["lr"] = learning_rate
+        set_learning_rate(self.optimizer, learning_rate)
         if self.recorded:
             return StepMetrics(*self.recorded(partial(self._update, fraction_done=fraction_done), batch))
         return self._update(batch, fraction_done)
@@ -63,7 +58,7 @@ class OuterStep:
         tasks = len(batch.query)
         size = self.method.tasks_at_once(batch.images_of_a_task)
         parts = batch.split(min(size, math.ceil(tasks / self._workers.number())))
-        parameters = _learned(self.method)
+        parameters = list(learned_parameters(self.method).values())
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
         loss = accuracy = torch.zeros((), device=batch.query.device)
         gradient_of = partial(_gradient, self.method, self.compute, fraction_done)
@@ -90,10 +85,6 @@ def _gradient(method: Method, compute: Compute, fraction_done: float, part: Epis
     with compute.autocast():
         outcome = method.loss(part, fraction_done)
     # A parameter without effect on the loss, as a head before its stage of the training, gets zeros.
-    gradients = torch.autograd.grad(outcome.loss, _learned(method), materialize_grads=True)
+    parameters = list(learned_parameters(method).values())
+    gradients = torch.autograd.grad(outcome.loss, parameters, materialize_grads=True)
     return PartialGradient(outcome.loss.detach(), outcome.accuracy, gradients)
-
-
-def _learned(method: Method) -> list[nn.Parameter]:
-    """The parameters that are not frozen."""
-    return [parameter for parameter in method.parameters() if parameter.requires_grad]

@@ -19,9 +19,11 @@ from toy_data import TOY, toy_dataset, toy_settings
 from fewshot.data.dataset import Dataset
 from fewshot.errors import DamagedFileError, Interrupted, TrainingError, UsageError
 from fewshot.model import load_model
-from fewshot.settings.schema import TrainSettings, settings_from
-from fewshot.training.loop import learning_rate_at, train
+from fewshot.settings.schema import settings_from
+from fewshot.settings.training import TrainSettings
+from fewshot.training.loop import train
 from fewshot.training.result import TrainResult
+from fewshot.training.schedule import learning_rate_at
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from torch import Tensor
 from fewshot.data.batches import EpisodeBatch
 from fewshot.methods.base import Method
 from fewshot.methods.build import build_method
-from fewshot.settings.schema import TrainSettings, settings_from
+from fewshot.settings.schema import settings_from
+from fewshot.settings.training import TrainSettings
 from fewshot.system.device import Compute
 from fewshot.training.outer_step import OuterStep
 

@@ -24,6 +24,10 @@ class Archive:
         self._path, self._zip, self._member_limit = path, members, member_limit
         self.names = frozenset(members.namelist())
 
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()
+
     def read(self, name: str) -> bytes:
         """The bytes of one member; its checksum is verified."""
         if name not in self.names:
@@ -36,6 +40,42 @@ class Archive:
         if len(content) > self._member_limit:
             raise DamagedFileError(f"{self._path}: {name} is larger than it says; it is not the one that was meant")
         return content
+
+
+_opened: dict[tuple[Path, int, int], Archive] = {}
+"""Archives that `read_member` has open in this process: (path, size, time of change) -> archive."""
+
+
+def read_member(path: Path, name: str) -> bytes:
+    """A member of a zip file that `open_archive` has checked; the file stays open for the next one.
+
+    For processes that read many: they are given a path and names, not bytes. Raises DamagedFileError that names the
+    member.
+    """
+    try:
+        state = path.stat()
+        key = (path, state.st_size, state.st_mtime_ns)
+        if key not in _opened:
+            _close()
+            _opened[key] = Archive(path, zipfile.ZipFile(path), TOTAL_LIMIT)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DamagedFileError(f"{path} is not a whole zip file ({error}); delete it and fetch it again") from None
+    return _opened[key].read(name)
+
+
+@contextmanager
+def archives_closed() -> Iterator[None]:
+    """At the end of the block, close the files that `read_member` left open in this process."""
+    try:
+        yield
+    finally:
+        _close()
+
+
+def _close() -> None:
+    for archive in _opened.values():
+        archive.close()
+    _opened.clear()
 
 
 @contextmanager

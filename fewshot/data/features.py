@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float16, Int64, UInt8
 from PIL import Image
 
+from fewshot.data.archive import archives_closed
 from fewshot.data.decoding import as_image
 from fewshot.data.pack import Original, degrees, unrotated
 from fewshot.errors import DamagedFileError, DataError
@@ -122,7 +123,11 @@ def _compute(dataset: "Dataset", split: str, encoder: Encoder, folder: Path, pla
         )
     except OSError as error:
         raise DataError(f"{file} can't be written ({error.strerror}); free some space and run it again") from None
-    with report_progress(f"features of {dataset.name}, {split}", total) as reporter, ThreadPoolExecutor(1) as beside:
+    with (
+        report_progress(f"features of {dataset.name}, {split}", total) as reporter,
+        archives_closed(),
+        ThreadPoolExecutor(1) as beside,
+    ):
         parts = _parts(_wanted(dataset, places), done, encoder)
         ready = beside.submit(next, parts, None)
         number = 0

@@ -88,9 +88,13 @@ def open_image(file: Path | BytesIO, name: str = "") -> Image.Image:
     try:
         with Image.open(file) as opened:
             original = opened.mode, opened.size
-            upright = ImageOps.exif_transpose(opened)
-            image = _on_white(eight_bits(upright, getattr(opened, "tag_v2", {})))
-            image = image.convert("L" if image.mode in ("1", "L") else "RGB")
+            if opened.format == "JPEG" and opened.mode == "RGB" and "exif" not in opened.info:
+                opened.load()  # as most are: nothing is to be done, and copies would cost half of the decoding
+                image: Image.Image = opened
+            else:
+                upright = ImageOps.exif_transpose(opened)
+                image = _on_white(eight_bits(upright, getattr(opened, "tag_v2", {})))
+                image = image.convert("L" if image.mode in ("1", "L") else "RGB")
     except Exception as error:  # decoders of damaged files raise SyntaxError, struct.error, MemoryError and more
         said = str(error).partition("\n")[0].replace(str(file), "").strip() or type(error).__name__
         raise DataError(f"{name or file} can't be read as an image ({said}); replace or remove it") from None
@@ -103,7 +107,8 @@ def fit(
 ) -> UInt8[np.ndarray, "channel height width"]:
     """An image as (channel, height, width): fitted whole and centred, not stretched."""
     channel, height, width = image_shape
-    image = image.convert("L" if channel == 1 else "RGB")
+    if image.mode != (mode := "L" if channel == 1 else "RGB"):
+        image = image.convert(mode)
     if channel == 1 and (ink == "dark" or (ink == "auto" and _border_is_bright(image))):
         image = ImageOps.invert(image)
     pixels = np.asarray(_fitted(image, width, height))
@@ -125,6 +130,8 @@ def as_shown(image: Image.Image) -> UInt8[np.ndarray, "height width"] | UInt8[np
 
 def _fitted(image: Image.Image, width: int, height: int) -> Image.Image:
     """Whole and centred in a black frame; the narrow side of a strip keeps a pixel at least."""
+    if image.size == (width, height):
+        return image
     scale = min(width / image.width, height / image.height)
     if min(round(image.width * scale), round(image.height * scale)) >= 1:
         return ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS)

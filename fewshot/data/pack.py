@@ -6,11 +6,11 @@ A pack is a folder of three files: `images.npy`, `index.json` (the classes, and 
 
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -27,8 +27,11 @@ Item = tuple[str, str, str, Original]
 
 _ROTATION = re.compile(r"@(90|180|270)$")
 
-_BYTES_AT_ONCE = 2**24
-"""Pixels in memory while a pack is written."""
+Named = tuple[str, str, str, tuple[int, ...]]
+"""(class, group, name of the source file, shape) of an image whose pixels are written."""
+
+_HEADER = 128
+"""Bytes of the head of images.npy."""
 
 
 @dataclass(frozen=True)
@@ -67,31 +70,59 @@ def degrees(name: str) -> int:
     return int(found[1]) if found else 0
 
 
-def write_pack(folder: Path, items: Iterable[Item]) -> Pack:
-    """Write items whose images are arrays, in whatever order they come, as a pack. DataError if they don't fit.
+Spool = Callable[[Iterable[Item], Path, int], Iterator[Named]]
+"""Writes the pixels of items to a file, one image behind the other from an offset on, and yields the names of each."""
 
-    Memory holds the names of the images (about 100 bytes each), never more than a few MB of their pixels: those wait in
-    a temporary file in `folder`, so the disk needs room for two packs while one is written.
+
+def write_pack(folder: Path, items: Iterable[Item], spool: Spool | None = None) -> Pack:
+    """Write items, in whatever order they come, as a pack. Raises DataError if they don't fit together.
+
+    Memory holds the names of the images (about 100 bytes each), never more than a few MB of their pixels. `spool`
+    writes those of images that are not arrays of one form yet. Items that do not come in the order of class and source
+    are put in order at the end; the disk then needs room for two packs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # A file without a name: nothing of it stays behind, even if the process is killed.
-    with TemporaryFile(dir=folder) as spool:
-        arrived, shape = _spooled(items, spool)
-        if not arrived:
+    part = folder / ".images.npy.part"
+    try:
+        named, shape = _spooled(items, part, spool or spool_arrays)
+        if not named:
             raise DataError(f"{folder}: there is no image to pack")
-        classes, sources, order = _sorted(arrived)
-        images = np.memmap(spool, dtype=np.uint8, mode="r", shape=(len(order), *shape))
+        classes, sources, order = _sorted(named)
         # The index goes first and comes last: a pack that was cut short has none, and is never taken for a whole one.
         (folder / "index.json").unlink(missing_ok=True)
-        write_atomically(folder / "images.npy", lambda path: _save(path, images, order))
+        _write_header(part, (len(order), *shape))
+        if np.array_equal(order, np.arange(len(order))):
+            write_atomically(folder / "images.npy", lambda path: _rename(part, path))
+        else:
+            write_atomically(folder / "images.npy", lambda path: _reorder(part, path, order, int(np.prod(shape))))
+    finally:
+        part.unlink(missing_ok=True)
     write_atomically(folder / "sources.txt", lambda path: _save_lines(path, sources))
+    digest = sha256_file(folder / "images.npy")
     index = {
         "classes": [[c.name, c.group, c.start, c.count] for c in classes],
-        "digest": sha256_file(folder / "images.npy"),
+        "digest": digest,
         "sources_digest": sha256_file(folder / "sources.txt"),
     }
     write_json(folder / "index.json", index)
-    return open_pack(folder)
+    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    return Pack(images, tuple(classes), digest)
+
+
+def spool_arrays(items: Iterable[Item], file: Path, offset: int) -> Iterator[Named]:
+    """Write images that are arrays of one form. Raises DataError that names one that is not."""
+    shape: tuple[int, ...] = ()
+    with file.open("r+b") as opened:
+        opened.seek(offset)
+        for name, group, source, image in items:
+            shape = shape or image.shape
+            if image.dtype != np.uint8 or image.shape != shape or image.ndim != 3:
+                raise DataError(
+                    f"class {name}, image {source} is {image.dtype} {list(image.shape)}, but a pack holds uint8 images "
+                    f"of one shape, here {list(shape)}; convert it"
+                )
+            opened.write(image.tobytes())
+            yield name, group, source, shape
 
 
 def open_pack(folder: Path) -> Pack:
@@ -128,17 +159,13 @@ class _Arrived(NamedTuple):
     """The place of each in the order of arrival."""
 
 
-def _spooled(items: Iterable[Item], spool: IO[bytes]) -> tuple[dict[str, _Arrived], tuple[int, ...]]:
-    """Append the pixels of all items to `spool`. Returns the classes that came, by name, and the shape of an image."""
+def _spooled(items: Iterable[Item], part: Path, spool: Spool) -> tuple[dict[str, _Arrived], tuple[int, ...]]:
+    """Write the pixels of all items to a file. Returns the classes that came, by name, and the shape of an image."""
     arrived: dict[str, _Arrived] = {}
     shape: tuple[int, ...] = ()
-    for place, (name, group, source, image) in enumerate(items):
-        shape = shape or image.shape
-        if image.dtype != np.uint8 or image.shape != shape or image.ndim != 3:
-            raise DataError(
-                f"class {name}, image {source} is {image.dtype} {list(image.shape)}, but a pack holds uint8 images of "
-                f"one shape, here {list(shape)}; convert it"
-            )
+    part.write_bytes(b"")
+    for place, (name, group, source, of_image) in enumerate(spool(items, part, _HEADER)):
+        shape = shape or of_image
         if is_rotation(name):
             raise DataError(f"class {name}: @90, @180 or @270 at the end marks a rotation; rename the class")
         of_class = arrived.setdefault(name, _Arrived(group, [], array("q")))
@@ -146,8 +173,6 @@ def _spooled(items: Iterable[Item], spool: IO[bytes]) -> tuple[dict[str, _Arrive
             raise DataError(f"class {name} stands in two groups, {of_class.group} and {group}; give it one")
         of_class.sources.append(source)
         of_class.places.append(place)
-        spool.write(image.tobytes())
-    spool.flush()
     return arrived, shape
 
 
@@ -166,14 +191,27 @@ def _sorted(arrived: dict[str, _Arrived]) -> tuple[list[PackedClass], list[str],
     return classes, sources, np.array(order, dtype=np.int64)
 
 
-def _save(path: Path, images: UInt8[np.ndarray, "image *shape"], order: Int64[np.ndarray, "image"]) -> None:
-    """Write the images in the given order, to the byte as np.save would."""
-    at_once = max(1, _BYTES_AT_ONCE // images[0].size)
-    # Not through a writable memory map: a full disk would then be a signal that ends the process, not an error.
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(images))
-        for first in range(0, len(order), at_once):
-            file.write(images[order[first : first + at_once]].tobytes())
+def _write_header(file: Path, shape: tuple[int, ...]) -> None:
+    """The head of a .npy file, as np.save writes it; it has this length for every shape of images."""
+    head = BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    assert head.tell() == _HEADER, head.tell()
+    with file.open("r+b") as opened:
+        opened.write(head.getvalue())
+
+
+def _rename(part: Path, path: Path) -> None:
+    part.rename(path)
+
+
+def _reorder(part: Path, path: Path, order: Int64[np.ndarray, "image"], size: int) -> None:
+    """Write the images in the given order, each `size` bytes."""
+    # Not through a memory map: a full disk would then be a signal that ends the process, not an error.
+    with part.open("rb") as source, path.open("wb") as target:
+        target.write(source.read(_HEADER))
+        for place in order:
+            source.seek(_HEADER + int(place) * size)
+            target.write(source.read(size))
 
 
 def _save_lines(path: Path, lines: Iterable[str]) -> None:

@@ -117,7 +117,7 @@ OF_OTHERS = {
         *(f"fewshot.data.{name}" for name in ("bit_depth", "decoding", "image_files", "image_options", "pack")),
     },
     # It reads an archive that fetch made, and finds nothing.
-    "pack": {_SHAPES, "fewshot.data.local_images", "fewshot.data.tables", "fewshot.data.class_folders"},
+    "pack": {_SHAPES, "fewshot.data.local_images", "fewshot.data.tables"},
 }
 """Modules that a stage reaches by a source but that are another stage's."""
 

@@ -10,18 +10,19 @@ index that says what is in it. Equal files give an equal archive, in whichever l
 
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from fewshot.data.archive import open_archive
-from fewshot.data.class_folders import SUFFIXES, refuse
+from fewshot.data.archive import open_archive, read_member
+from fewshot.data.class_folders import SUFFIXES, Found, read_bytes, refuse
 from fewshot.data.decoding import unreadable
 from fewshot.data.given import Given
 from fewshot.data.image_options import ImageOptions
 from fewshot.data.local_images import MEMBER_LIMIT, TOTAL_LIMIT, Collection, digest_of, find_local, reading
-from fewshot.data.pack import Item
+from fewshot.data.pack import Item, Original
 from fewshot.errors import DataError
 from fewshot.system.files import read_json, sha256_file, write_atomically, write_json
 
@@ -72,8 +73,7 @@ def fetch(raw: Path, given: Given) -> None:
             classes.setdefault(found.class_name, {})[found.name] = digest
             if digest not in known:
                 new.append(found)
-        place = {found.key: str(found.file) if not found.member else f"{found.file}: {found.member}" for found in new}
-        wrong += unreadable(((place[found.key], read(found)) for found in new), len(new), given.options)
+        wrong += unreadable(map(_original, new), len(new), given.options)
         refuse(wrong)
         wanted = described(collection, classes)
         if not _is_whole(raw, wanted):
@@ -83,14 +83,14 @@ def fetch(raw: Path, given: Given) -> None:
 
 
 def read(raw: Path, given: Given) -> Iterator[Item]:
-    """Each image of the archive, as the bytes of its file. Raises DamagedFileError."""
+    """Each image of the archive, as a function that reads its file. Raises DamagedFileError."""
     index = read_json(raw / INDEX, _remedy(raw))
     groups = index.get("groups", {})
-    with open_archive(raw / IMAGES, MEMBER_LIMIT, TOTAL_LIMIT) as members:
+    with open_archive(raw / IMAGES, MEMBER_LIMIT, TOTAL_LIMIT):
         for name, files in index["classes"].items():
             group = groups.get(name) or name.rpartition("/")[0] or "."
             for file in files:
-                yield name, group, f"{name}/{file}", members.read(f"{name}/{file}")
+                yield name, group, f"{name}/{file}", partial(read_member, raw / IMAGES, f"{name}/{file}")
 
 
 def count(raw: Path, given: Given) -> int:
@@ -151,6 +151,13 @@ def changes(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping
             number = sum(old.get(file) != digest for file, digest in files.items())
             found.append(f"{name} changed ({number} of {len(files)} images)")
     return found
+
+
+def _original(found: Found) -> tuple[str, Original]:
+    """The name of an image for people, and a function that reads it."""
+    if found.member:
+        return f"{found.file}: {found.member}", partial(read_member, found.file, found.member)
+    return str(found.file), partial(read_bytes, found.file)
 
 
 def _remedy(raw: Path) -> str:

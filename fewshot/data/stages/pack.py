@@ -1,8 +1,9 @@
 """Read the raw files of a dataset into a pack."""
 
+from functools import partial
 from pathlib import Path
 
-from fewshot.data.decoding import Originals, decoded
+from fewshot.data.decoding import Originals, decode_into
 from fewshot.data.pack import write_pack
 from fewshot.data.sources import Source
 from fewshot.data.stages.disk import disk_errors
@@ -20,8 +21,8 @@ def pack(dataset: str, source: Source, data_dir: Path) -> None:
         raise DataError(f"{raw} does not exist; run: fewshot data prepare {dataset}")
     originals = Originals()
     with disk_errors(target):
-        total, items = source.count(raw), source.read(raw)
-        write_pack(target, decoded(items, total, source.image_options, originals))
+        decode = partial(decode_into, total=source.count(raw), options=source.image_options, originals=originals)
+        write_pack(target, source.read(raw), decode)
         (target / ORIGINALS).unlink(missing_ok=True)
         if originals.modes:
             sizes = [[*size, number] for size, number in sorted(originals.sizes.items())]

@@ -71,6 +71,14 @@ def installed_weights() -> dict[str, Tensor]:
     return converted
 
 
+def is_here() -> bool:
+    """True if the weights are installed or were converted before."""
+    try:
+        return converted_file().exists() or source_file().is_file()
+    except DataError:
+        return False
+
+
 def converted_file() -> Path:
     """The place of the converted weights: torch's cache, which in a project is below the state folder."""
     return Path(torch.hub.get_dir()) / "checkpoints" / "efficientnet-lite0-57934424.safetensors"

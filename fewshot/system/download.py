@@ -17,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from fewshot.errors import DamagedFileError, DataError
 
 MIRROR = "FEWSHOT_MIRROR"
-"""Environment variable: a folder or an http(s) address that holds the files of all datasets."""
+"""Environment variable: a folder or an http(s) address that holds the files of all datasets and networks."""
 TRIES = 5
 _TIMEOUT_S = 30.0
 _LOG_EVERY_S = 10.0

@@ -67,7 +67,10 @@ def installed_weights() -> dict[str, Tensor]:
         except (DamagedFileError, UsageError) as error:
             _log.warning("%s", error)
     converted = _converted(_read_source(source_file()))
-    write_bytes(file, save(converted))
+    try:
+        write_bytes(file, save(converted))
+    except PermissionError as error:  # they are converted again each time, in a second
+        _log.warning("the converted weights can't be kept: %s", error)
     return converted
 
 

@@ -94,6 +94,18 @@ def test_converted_weights_are_kept_and_made_again_when_damaged() -> None:
         assert file.read_bytes() == whole
 
 
+def test_a_cache_that_cannot_be_written_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path, content: bytes) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(lite0, "write_bytes", refuse)
+    assert encoder().encoder_digest
+    assert "the converted weights can't be kept: [Errno 13]" in caplog.text
+
+
 def test_the_source_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder()
     monkeypatch.setattr(lite0, "_read_source", None)

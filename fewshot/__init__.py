@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fewshot.backbones.encoder_list import list_encoders
     from fewshot.classifier import FewShotClassifier
     from fewshot.data.dataset import Dataset, open_dataset
     from fewshot.data.torch_loader import EpisodeBatchSampler, collate
@@ -49,6 +50,7 @@ __all__ = [
     "evaluate",
     "list_backbones",
     "list_datasets",
+    "list_encoders",
     "list_methods",
     "list_presets",
     "load_model",
@@ -58,6 +60,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "fewshot.backbones.encoder_list": ("list_encoders",),
     "fewshot.classifier": ("FewShotClassifier",),
     "fewshot.data.dataset": ("Dataset", "open_dataset"),
     "fewshot.data.torch_loader": ("EpisodeBatchSampler", "collate"),

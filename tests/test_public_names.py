@@ -12,8 +12,8 @@ import fewshot
 PUBLIC = [
     *("DamagedFileError", "DataError", "Dataset", "EpisodeBatchSampler", "FewShotClassifier", "FewshotError"),
     *("Interrupted", "Model", "PipelineError", "RegistryError", "Settings", "TrainingError", "UsageError"),
-    *("collate", "evaluate", "list_backbones", "list_datasets", "list_methods", "list_presets", "load_model"),
-    *("load_settings", "open_dataset", "train"),
+    *("collate", "evaluate", "list_backbones", "list_datasets", "list_encoders", "list_methods", "list_presets"),
+    *("load_model", "load_settings", "open_dataset", "train"),
 ]
 
 

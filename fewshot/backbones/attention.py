@@ -15,6 +15,8 @@ _lock = threading.Lock()
 def differentiable_attention() -> Iterator[None]:
     """Compute attention by torch's plain kernel: the fast ones have no second derivative, which an inner loop needs.
 
+    It keeps a value for each pair of places, which the fast ones do not.
+
     torch has one switch for all threads. The first thread that comes in sets it, the last that leaves restores it.
     """
     global _depth

@@ -67,8 +67,19 @@ def installed_weights() -> dict[str, Tensor]:
         except (DamagedFileError, UsageError) as error:
             _log.warning("%s", error)
     converted = _converted(_read_source(source_file()))
-    write_bytes(file, save(converted))
+    try:
+        write_bytes(file, save(converted))
+    except PermissionError as error:  # they are converted again each time, in a second
+        _log.warning("the converted weights can't be kept: %s", error)
     return converted
+
+
+def is_here() -> bool:
+    """True if the weights are installed or were converted before."""
+    try:
+        return converted_file().exists() or source_file().is_file()
+    except DataError:
+        return False
 
 
 def converted_file() -> Path:

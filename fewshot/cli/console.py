@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fewshot.system.text import shown
 
 if TYPE_CHECKING:
+    from fewshot.backbones.encoder_list import EncoderSummary
     from fewshot.data.dataset import Dataset
     from fewshot.data.duplicates import Pair
     from fewshot.evaluation.evaluate import Evaluation
@@ -86,6 +87,21 @@ def print_presets(summaries: Mapping[str, str]) -> None:
     console = make_console()
     console.print(table)
     console.print("next: fewshot run PRESET")
+
+
+def print_encoders(encoders: "Sequence[EncoderSummary]", measured_on: str) -> None:
+    """Print a table of pretrained encoders, and how to choose one."""
+    table = make_table("encoder", "trained on", "licence", "MB", "values", "pixels", "images/s", "weights")
+    for encoder in encoders:
+        numbers = (f"{encoder.megabytes:.0f}", str(encoder.embedding), str(encoder.side))
+        speed, place = f"{encoder.images_per_second:.0f}", "here" if encoder.is_here else "to be fetched"
+        table.add_row(encoder.name, encoder.trained_on, encoder.licence, *numbers, speed, place)
+    console = make_console()
+    console.print(table)
+    console.print(f"images/s: {measured_on}")
+    console.print("choose one by --set, or another network of timm by its name:")
+    for encoder in encoders:
+        console.print(f"  {' '.join(encoder.settings)}")
 
 
 def print_evaluation(evaluation: "Evaluation") -> None:

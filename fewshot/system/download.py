@@ -19,7 +19,7 @@ from fewshot.errors import DamagedFileError, DataError
 from fewshot.system import progress
 
 MIRROR = "FEWSHOT_MIRROR"
-"""Environment variable: a folder or an http(s) address that holds the files of all datasets."""
+"""Environment variable: a folder or an http(s) address that holds the files of all datasets and networks."""
 TRIES = 5
 _TIMEOUT_S = 30.0
 _log = logging.getLogger(__name__)

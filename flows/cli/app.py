@@ -16,7 +16,7 @@ from flows.cli import cleaning, data, failures, running, servers, versions
 
 ORDER = (
     "run", "retrain", "up", "rollback", "history", "lineage", "report", "verify", "why", "ui",
-    "train", "evaluate", "classify", "leaderboard", "presets", "clean", "doctor", "env",
+    "train", "evaluate", "classify", "leaderboard", "presets", "encoders", "clean", "doctor", "env",
 )  # fmt: skip
 """The commands as `fewshot --help` lists them: first those that most people want."""
 

@@ -13,6 +13,8 @@ from fewshot.backbones import lite0
 from fewshot.backbones.build import build_backbone
 from fewshot.backbones.encoder import Encoder
 from fewshot.errors import DamagedFileError, DataError, UsageError
+from fewshot.methods.build import build_method
+from fewshot.model import TrainingData, load_model, save_model
 from fewshot.settings.schema import settings_from
 
 
@@ -92,6 +94,18 @@ def test_converted_weights_are_kept_and_made_again_when_damaged() -> None:
         assert file.read_bytes() == whole
 
 
+def test_a_cache_that_cannot_be_written_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path, content: bytes) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(lite0, "write_bytes", refuse)
+    assert encoder().encoder_digest
+    assert "the converted weights can't be kept: [Errno 13]" in caplog.text
+
+
 def test_the_source_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder()
     monkeypatch.setattr(lite0, "_read_source", None)
@@ -107,6 +121,25 @@ def test_a_damaged_or_missing_source_is_said(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(DataError, match=r"the weights of backbone\.name=lite0 are not installed"):
         encoder()
+
+
+def test_a_model_holds_its_weights_and_is_loaded_without_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_from({"backbone": {"name": "lite0"}, "method": {"name": "simpleshot"}, "device": "cpu"})
+    method = build_method(settings, (3, 64, 64), 4).eval()
+    save_model(tmp_path / "model", method.state_dict(), settings, (3, 64, 64), TrainingData("d", "s", "", ("a",) * 4))
+    monkeypatch.setattr(lite0, "installed_weights", None)
+    loaded = load_model(tmp_path / "model", "cpu")
+    images = (formula(4, 64) * 255).byte()
+    with torch.no_grad(), loaded.compute.autocast():
+        expected = method.get_submodule("backbone")(images.float() / 255)
+    with loaded.computing() as own:
+        found = own.get_submodule("backbone")
+        assert torch.equal(found(images.float() / 255), expected)
+        assert found.encoder_digest == method.get_submodule("backbone").encoder_digest
+    head = loaded.fit([images[:1].numpy(), images[1:2].numpy()])
+    assert loaded.predict_proba(head, images[:2].numpy()).argmax(-1).tolist() == [0, 1]
 
 
 def test_it_takes_other_sizes_grey_images_and_trains_its_last_blocks() -> None:

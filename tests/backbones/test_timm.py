@@ -178,7 +178,8 @@ class Hub(http.server.SimpleHTTPRequestHandler):
             self.send_header("X-Repo-Commit", "c" * 40)
             self.send_header("ETag", f'"{sha256_file(file)}"')
         else:
-            self.send_header("X-Error-Code", "EntryNotFound")
+            gated = "dinov3" in self.path
+            self.send_header("X-Error-Code", "GatedRepo" if gated else "EntryNotFound")
         super().end_headers()
 
 
@@ -191,6 +192,10 @@ def test_weights_come_from_the_hub_and_stay_in_its_cache(tmp_path: Path, monkeyp
         first = encoder()
         with pytest.raises(DataError, match=r"timm/test_efficientnet\.r160_in1k has no model\.safetensors; set FEWSH"):
             encoder(network=CONVOLUTIONAL)
+        with pytest.raises(
+            DataError, match="gives them to those who accepted its licence: do so on its page"
+        ):
+            encoder(network="vit_small_patch16_dinov3.lvd1689m")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert encoder().encoder_digest == first.encoder_digest
     [blob] = [file for file in (tmp_path / "huggingface").rglob("blobs/*") if file.stat().st_size > 10**6]

@@ -165,7 +165,8 @@ def test_help_comes_within_half_a_second_and_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "why", "ui", "env", "train", "evaluate", "classify", "presets", "doctor", "data list"]
+    "command",
+    ["run", "why", "ui", "env", "train", "evaluate", "classify", "presets", "encoders", "doctor", "data list"],
 )
 def test_every_command_explains_itself_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
@@ -190,6 +191,13 @@ def test_an_app_is_built_on_request_and_the_library_has_one_without_the_pipeline
 def test_presets_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets"]) == 0
     assert "glyphs-protonet-5w1s" in capsys.readouterr().out
+
+
+def test_encoders_are_listed_with_how_to_choose_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["encoders"]) == 0
+    out = capsys.readouterr().out
+    assert "backbone.name=lite0\n" in out
+    assert "backbone.name=timm backbone.network=vit_small_patch14_dinov2.lvd142m backbone.size=224\n" in out
 
 
 def test_the_environment_keeps_everything_in_the_state_folder(

@@ -36,7 +36,7 @@ class TrainSettings(Immutable):
     episode: Shape = Field(EpisodeShape(20, 1, 5), description="shape of a training episode")
     augment: AugmentSettings = AugmentSettings()
     tasks: int = Field(1, ge=1, description="episodes (tasks) in one step")
-    steps: int = Field(1000, ge=1)
+    steps: int = Field(1000, ge=0, description="gradient steps; 0: use the method as it is, on a pretrained backbone")
     optimizer: Literal["adam", "adamw", "sgd"] = Field(
         "adam", description="adam; adamw: Adam with decoupled weight decay; sgd: with Nesterov's momentum"
     )

@@ -173,7 +173,9 @@ def _weights_again(store: Store, version: Version, rebuilt: Path, folder: Path |
     now = read_history(rebuilt / "history.json")
     pairs = zip(Run(store, version.run_id).training_curve(), now, strict=False)
     steps = (
-        f"step {a['step']}: loss {a['loss']:.6g} then, {b['loss']:.6g} now" for a, b in pairs if a["loss"] != b["loss"]
+        f"step {a['step']}: loss {a['loss']:.6g} then, {b['loss']:.6g} now"
+        for a, b in pairs
+        if "loss" in a and a["loss"] != b["loss"]
     )
     parted = next(steps, "no logged step; the weights differ all the same")
     if folder is None:

@@ -70,12 +70,12 @@ def print_findings(findings: "Sequence[Finding]") -> bool:
 
 def print_training(result: "TrainResult") -> None:
     """Print the validation accuracy of a training, and where its model is."""
-    accuracy, interval = 100 * result.best_val_accuracy, 100 * result.best_val_ci95
-    console = make_console()
-    console.print(
-        f"meta-validation {accuracy:.2f} ± {interval:.2f} % at step {result.best_step} of {result.steps}, "
-        f"{result.seconds:.1f} s on {result.device} in {result.precision}"
-    )
+    console, accuracy, ci95 = make_console(), result.best_val_accuracy, result.best_val_ci95
+    validated = "not validated (no val classes)"
+    if accuracy is not None and ci95 is not None:
+        at = f"at step {result.best_step} of {result.steps}" if result.steps else "without a training step"
+        validated = f"meta-validation {100 * accuracy:.2f} ± {100 * ci95:.2f} % {at}"
+    console.print(f"{validated}, {result.seconds:.1f} s on {result.device} in {result.precision}")
     console.print(f"model {result.model}\nnext: fewshot evaluate {result.model}")
 
 

@@ -74,7 +74,7 @@ class ImageBank:
     def batch(self, drawn: EpisodeIndices) -> EpisodeBatch:
         """The images of drawn episodes, turned as their classes ask."""
         images = self.take(drawn.rows, np.broadcast_to(drawn.rotation[..., None], drawn.rows.shape))
-        classes = _send(drawn.classes, self._device)
+        classes = send(drawn.classes, self._device)
         return EpisodeBatch(images[:, :, : drawn.shape.shot], images[:, :, drawn.shape.shot :], classes)
 
     def take(
@@ -83,7 +83,7 @@ class ImageBank:
         """The images of `rows`, each turned by its number of quarter turns, in [0, 1]."""
         flat_rows, flat_rotation = rows.reshape(-1), rotation.reshape(-1)
         if self._on_device is None:
-            images = _send(_gather(self._images, flat_rows, flat_rotation), self._device)
+            images = send(_gather(self._images, flat_rows, flat_rotation), self._device)
         else:
             images = _gather_on_device(self._on_device, flat_rows, flat_rotation)
         return images.float().div_(255).reshape(*rows.shape, *self.image_shape)
@@ -108,7 +108,7 @@ def _copy(images: UInt8[np.ndarray, "image *shape"], device: torch.device) -> UI
     return copied
 
 
-def _send(values: np.ndarray, device: torch.device) -> Tensor:
+def send(values: np.ndarray, device: torch.device) -> Tensor:
     """An array on the device, without waiting for it."""
     tensor = torch.from_numpy(values)
     if device.type == "cuda":
@@ -134,10 +134,10 @@ def _gather_on_device(
     images: UInt8[Tensor, "image channel height width"], rows: Int64[np.ndarray, "row"], rotation: np.ndarray
 ) -> UInt8[Tensor, "row channel height width"]:
     """What `_gather` does, without leaving the device."""
-    taken = images.index_select(0, _send(rows, images.device))
+    taken = images.index_select(0, send(rows, images.device))
     for quarters in (1, 2, 3):
         if len(found := np.flatnonzero(rotation == quarters)):
-            places = _send(found, images.device)
+            places = send(found, images.device)
             turned = taken.index_select(0, places).rot90(quarters, dims=(-2, -1))
             taken.index_copy_(0, places, turned)
     return taken

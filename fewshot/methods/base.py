@@ -96,6 +96,9 @@ class Method(nn.Module, ABC):
     parts_are_independent = False
     """True if `loss`, too, changes nothing in the module, so that parts of a batch may be computed at once."""
 
+    needs_classes = False
+    """True if it learns to tell the training classes apart, so that it can't be built where there are none."""
+
     is_static = False
     """True if `loss` launches the same work on every batch of one shape, whatever `fraction_done`, and never waits for
     the device: then an accelerator may record it once. It is not inherited by a class with a `loss` of its own."""

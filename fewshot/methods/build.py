@@ -19,7 +19,8 @@ def build_method(settings: Settings, image_shape: tuple[int, int, int], classes:
     """The freshly initialised method that `settings` ask for, for images of (channel, height, width).
 
     `classes` is the number of classes of the train split. The initial weights depend on `settings.seed` alone; the
-    global generator is left as it was. UsageError if no memory holds what the settings ask for.
+    global generator is left as it was. UsageError if no memory holds what the settings ask for, and if the method needs
+    training classes and there are none.
     """
     try:
         return _built(settings, image_shape, classes)
@@ -39,5 +40,10 @@ def _built(settings: Settings, image_shape: tuple[int, int, int], classes: int) 
         backbone = build_backbone(settings.backbone, image_shape)
         episode = settings.train.episode
         context = MethodContext(backbone, settings.method, episode.way, episode.shot, classes)
-        method: Method = find("method", settings.method.name).build(context)
-        return method
+        kind: type[Method] = find("method", settings.method.name)
+        if kind.needs_classes and not classes:
+            raise UsageError(
+                f"method.name={settings.method.name} learns to tell training classes apart, but there are none; choose "
+                "a method that needs none, such as method.name=protonet, or a split scheme with train classes"
+            )
+        return kind.build(context)

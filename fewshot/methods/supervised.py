@@ -17,6 +17,8 @@ class Supervised(EmbeddingMethod):
     classifier's has images drawn one by one.
     """
 
+    needs_classes = True
+
     def __init__(self, backbone: Backbone, classifier: nn.Module) -> None:
         """`classifier` gives logits for each training class."""
         super().__init__(backbone)

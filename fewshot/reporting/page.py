@@ -86,9 +86,9 @@ def _calibration(measured: Measured) -> Markup:
 
 
 def _training(history: Sequence[dict[str, Any]]) -> Markup:
-    if not history:
+    seen = [(float(point["step"]), 100 * point["accuracy"], 0.0) for point in history if "accuracy" in point]
+    if not seen:  # no training step was made
         return Markup("")
-    seen = [(float(point["step"]), 100 * point["accuracy"], 0.0) for point in history]
     held_out = [
         (float(point["step"]), 100 * point["val_accuracy"], 100 * point["val_ci95"])
         for point in history

@@ -8,12 +8,35 @@ from fewshot.settings.base import Immutable
 from fewshot.settings.episode_shape import EpisodeShape, Shape
 
 
+class AugmentSettings(Immutable):
+    """Random changes of training images, drawn anew in each step; validation and test images stay as they are."""
+
+    crop: int = Field(
+        0, ge=0, le=64, description="pixels of zero-padding around an image that it is randomly cropped from; 0: off"
+    )
+    flip: bool = Field(
+        False,
+        description="mirror half of the images, at random; for photographs only: a mirrored character is another "
+        "character, or none",
+    )
+    jitter: float = Field(
+        0.0, ge=0, le=1, description="scale brightness, contrast and saturation by up to this share; 0: off"
+    )
+    of: Literal["both", "support", "query"] = Field("both", description="which images of an episode are changed")
+
+    @property
+    def is_on(self) -> bool:
+        """True if anything is changed."""
+        return bool(self.crop or self.flip or self.jitter)
+
+
 class TrainSettings(Immutable):
-    """Meta-training: Adam over episodes, with validation, early stopping and checkpoints."""
+    """Meta-training: gradient steps on episodes, with validation, early stopping and checkpoints."""
 
     episode: Shape = Field(EpisodeShape(20, 1, 5), description="shape of a training episode")
+    augment: AugmentSettings = AugmentSettings()
     tasks: int = Field(1, ge=1, description="episodes (tasks) in one step")
-    steps: int = Field(1000, ge=1)
+    steps: int = Field(1000, ge=0, description="gradient steps; 0: use the method as it is, on a pretrained backbone")
     optimizer: Literal["adam", "adamw", "sgd"] = Field(
         "adam", description="adam; adamw: Adam with decoupled weight decay; sgd: with Nesterov's momentum"
     )

@@ -95,7 +95,7 @@ class Run:
             "validation/best_ci95": result.best_val_ci95,
             "train/seconds": result.seconds,
         }
-        self.log_metrics(summary, result.best_step)
+        self.log_metrics({name: value for name, value in summary.items() if value is not None}, result.best_step)
         self._tag("fewshot.weights_sha256", result.weights_sha256)
         self._tag("fewshot.device", f"{result.device} {result.precision}")
         self.log_bytes("training_curve.png", figures.training_curve(points))

@@ -33,8 +33,9 @@ class TrainingState:
     """Digest of the settings and the data: a checkpoint of another run is never taken up."""
     step: int = 0
     best_step: int = 0
-    best_accuracy: float = -1.0
-    best_ci95: float = 0.0
+    best_accuracy: float | None = None
+    """Before the first validation: None, as best_ci95."""
+    best_ci95: float | None = None
     validations_without_better: int = 0
     seconds: float = 0.0
     """Time spent so far, over all sessions."""

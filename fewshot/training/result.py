@@ -22,11 +22,13 @@ class TrainResult:
     weights_sha256: str
     history: Path
     """JSON file: {"points": [{"step", "loss", "accuracy", "learning_rate", "tasks_per_s", and where a validation
-    was made "val_accuracy", "val_ci95"}, ...]}; accuracies in [0, 1]."""
+    was made "val_accuracy", "val_ci95"}, ...]}; accuracies in [0, 1]. A training of no steps has one point, with the
+    validation alone, or none."""
     steps: int
     best_step: int
-    best_val_accuracy: float
-    best_val_ci95: float
+    best_val_accuracy: float | None
+    """None, as best_val_ci95, where nothing was validated: a training of no steps on data without val classes."""
+    best_val_ci95: float | None
     seconds: float
     device: str
     precision: str

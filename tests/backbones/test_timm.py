@@ -192,9 +192,7 @@ def test_weights_come_from_the_hub_and_stay_in_its_cache(tmp_path: Path, monkeyp
         first = encoder()
         with pytest.raises(DataError, match=r"timm/test_efficientnet\.r160_in1k has no model\.safetensors; set FEWSH"):
             encoder(network=CONVOLUTIONAL)
-        with pytest.raises(
-            DataError, match="gives them to those who accepted its licence: do so on its page"
-        ):
+        with pytest.raises(DataError, match="gives them to those who accepted its licence: do so on its page"):
             encoder(network="vit_small_patch16_dinov3.lvd1689m")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert encoder().encoder_digest == first.encoder_digest

@@ -27,7 +27,9 @@ def test_every_preset_is_valid_and_says_what_it_does(name: str, own_datasets: No
     [
         ("train.stepz=3", "unknown setting 'train.stepz'; did you mean 'train.steps'?"),
         ("train.steps", "'train.steps' is not of the form setting=value"),
-        ("train.steps=0", "setting train.steps = 0: input should be greater than or equal to 1"),
+        ("train.steps=-1", "setting train.steps = -1: input should be greater than or equal to 0"),
+        ("train.augment.crops=4", "unknown setting 'train.augment.crops'; did you mean 'train.augment.crop'?"),
+        ("train.augment.jitter=1.5", "setting train.augment.jitter = 1.5: input should be less than or equal to 1"),
         ("data.dataset=omniglit", "unknown dataset 'omniglit'; did you mean 'omniglot'?"),
         ("data.split_scheme=vinyals", "unknown split scheme of glyphs 'vinyals'; choose one of: scripts"),
         ("evaluate.also=['digit']", "unknown dataset 'digit'; did you mean 'digits'?"),

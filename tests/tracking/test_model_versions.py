@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
+from toy_data import toy_dataset
 
 from fewshot.classifier import FewShotClassifier
 from fewshot.errors import DamagedFileError, RegistryError
@@ -27,6 +28,7 @@ from fewshot.project.paths import Home
 from fewshot.project.tool_environment import environment
 from fewshot.settings.presets import load_settings
 from fewshot.settings.schema import Settings
+from fewshot.system.files import write_json
 from fewshot.system.process_id import this_process
 from fewshot.tracking.artifact import ARTIFACT, is_as_registered, is_whole, model_folder
 from fewshot.tracking.client import Client
@@ -35,6 +37,7 @@ from fewshot.tracking.runs import OWNER, Run, mark_crashed_runs
 from fewshot.tracking.store import Store
 from fewshot.tracking.versions import SETTINGS as SETTINGS_TAG
 from fewshot.tracking.versions import VERDICT, Version, find_version, list_versions
+from fewshot.training.result import TrainResult
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -327,3 +330,22 @@ def test_three_processes_at_once_make_one_new_database(tmp_path: Path) -> None:
     for process in both:
         _, err = process.communicate(timeout=200)
         assert process.returncode == 0, err.decode()
+
+
+def test_a_training_of_no_steps_that_was_not_validated_is_logged(store: Store, home: Home) -> None:
+    dataset = toy_dataset(home.state / "toy")
+    files = {"model": home.state / "model", "history": home.state / "training" / "history.json"}
+    result = TrainResult(
+        **files, weights_sha256="w" * 64, steps=0, best_step=0, best_val_accuracy=None, best_val_ci95=None, seconds=0.1,
+        device="cpu", precision="float32",
+    )  # fmt: skip
+    write_json(result.history, {"points": []})
+    run = Run.open(store, SETTINGS, ORIGIN)
+    with run.working() as curve:
+        run.log_training(curve, result, dataset)
+    logged = store.client.get_run(run.id)
+    assert logged.info.status == "FINISHED"
+    assert {name: value for name, value in logged.data.metrics.items() if not name.startswith("system/")} == {
+        "train/seconds": 0.1
+    }
+    assert run.training_curve() == []

@@ -48,6 +48,7 @@ RESUMED: list[dict[str, Any]] = [
     {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 0.001},
     {"optimizer": "sgd", "momentum": 0.0},
     {"backbone_rate": 0.1, "layer_decay": 0.5, "method": "relation"},
+    {"augment": {"crop": 2, "flip": True, "jitter": 0.4}},
 ]
 
 

@@ -192,9 +192,7 @@ def test_weights_come_from_the_hub_and_stay_in_its_cache(tmp_path: Path, monkeyp
         first = encoder()
         with pytest.raises(DataError, match=r"timm/test_efficientnet\.r160_in1k has no model\.safetensors; set FEWSH"):
             encoder(network=CONVOLUTIONAL)
-        with pytest.raises(
-            DataError, match="gives them to those who accepted its licence: do so on its page"
-        ):
+        with pytest.raises(DataError, match="gives them to those who accepted its licence: do so on its page"):
             encoder(network="vit_small_patch16_dinov3.lvd1689m")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert encoder().encoder_digest == first.encoder_digest
@@ -231,6 +229,10 @@ def test_a_model_is_loaded_without_fetching_anything() -> None:
         ({"trained_blocks": 1}, "set backbone.frozen=false"),
         ({"trained_blocks": 9, "frozen": False}, "backbone.trained_blocks=9, but this network has 6 blocks"),
         ({"weights": "nowhere.safetensors"}, "there is no file nowhere.safetensors"),
+        (
+            {"network": "efficientnet_b6", "weights": "pretrained"},
+            "efficientnet_b6 has no published weights; set backbone.",
+        ),
         ({"network": "test_vit", "weights": "pretrained", "fit": "half"}, "setting backbone.fit = 'half'"),
     ],
 )

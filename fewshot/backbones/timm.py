@@ -43,8 +43,8 @@ class Timm(Encoder):
 def timm_network(name: str, weights: str, size: int) -> nn.Module:
     """A network of timm that gives embeddings; `weights` and `size` as in the settings.
 
-    UsageError for an unknown network, a size that it is not made for or weights of another one; DataError for weights
-    that can't be had.
+    UsageError for an unknown network or a size that it is not made for, DataError for weights that can't be had,
+    DamagedFileError for those of another network.
     """
     import timm  # here, because it takes seconds
 
@@ -65,7 +65,7 @@ def timm_network(name: str, weights: str, size: int) -> nn.Module:
 def network_with(name: str, size: int, tensors: dict[str, Tensor], file: str) -> nn.Module:
     """A network with these weights, as timm itself fits them to it (positions of a ViT are resized, for example).
 
-    The classifier's are left out. UsageError that names the first tensor of `file` that does not fit.
+    The classifier's are left out. DamagedFileError that names the first tensor of `file` that does not fit.
     """
     config = _config(name)
     classifiers = (config.classifier,) if isinstance(config.classifier, str) else tuple(config.classifier or ())

@@ -229,6 +229,10 @@ def test_a_model_is_loaded_without_fetching_anything() -> None:
         ({"trained_blocks": 1}, "set backbone.frozen=false"),
         ({"trained_blocks": 9, "frozen": False}, "backbone.trained_blocks=9, but this network has 6 blocks"),
         ({"weights": "nowhere.safetensors"}, "there is no file nowhere.safetensors"),
+        (
+            {"network": "efficientnet_b6", "weights": "pretrained"},
+            "efficientnet_b6 has no published weights; set backbone.",
+        ),
         ({"network": "test_vit", "weights": "pretrained", "fit": "half"}, "setting backbone.fit = 'half'"),
     ],
 )

@@ -21,7 +21,7 @@ WRONG = [
     (["run", "--set", "data.dataset=omniglott"], 2, "unknown dataset 'omniglott'; did you mean 'omniglot'?"),
     (["run", "--set", "train.step=3"], 2, "unknown setting 'train.step'; did you mean 'train.steps'?"),
     (["run", "--set", "train.steps"], 2, "'train.steps' is not of the form setting=value"),
-    (["run", "--set", "train.steps=0"], 2, "setting train.steps = 0"),
+    (["run", "--set", "train.steps=-1"], 2, "setting train.steps = -1"),
     (["run", "--set", "method.name=promonet"], 2, "method"),
     (["run", "--set", "evaluate.also=['nowhere']"], 2, "unknown dataset 'nowhere'"),
     (["train", "--set", "device=gpu"], 2, "setting device = 'gpu'"),

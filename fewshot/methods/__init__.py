@@ -17,5 +17,12 @@ METHODS = {
     "maml++": "fewshot.methods.mamlpp:MAMLPlusPlus",
     "learned_optimizer": "fewshot.methods.learned_optimizer:LearnedOptimizer",
     "reptile": "fewshot.methods.reptile:Reptile",
+    "nearest_mean": "fewshot.methods.nearest_mean:NearestMean",
+    "logistic": "fewshot.methods.logistic:Logistic",
+    "ridge": "fewshot.methods.ridge:Ridge",
+    "svm": "fewshot.methods.svm:SVM",
+    "knn": "fewshot.methods.knn:KNN",
+    "tip_adapter": "fewshot.methods.tip_adapter:TipAdapter",
+    "projection": "fewshot.methods.projection:Projection",
 }
 """Name -> module:Class. The first is the default. A method is imported when it is chosen, and no other one is."""

@@ -99,7 +99,7 @@ def newton_step(kernel: Kernel, wanted: Dual, penalty: float, dual: Dual) -> Dua
         # Unknown: the change of each variable, then the multiplier of each image's sum.
         identity = torch.eye(way, dtype=dual.dtype, device=dual.device)
         curvature = torch.einsum("tij,mn->timjn", kernel, identity).reshape(tasks, images * way, images * way)
-        ridge = 1e-6 * kernel.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+        ridge = 1e-6 * kernel.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-3)[:, None, None]
         curvature = curvature + ridge * torch.eye(images * way, dtype=dual.dtype, device=dual.device)
         held = torch.diag_embed(1 - free)
         curvature = free[:, :, None] * curvature * free[:, None] + held

@@ -12,6 +12,7 @@ from torch import Tensor
 from fewshot.backbones.base import Backbone
 from fewshot.methods.embedding import EmbeddingMethod, one_hot
 from fewshot.methods.learned_factor import LearnedFactor
+from fewshot.methods.ridge import ridge_dual
 
 START_PENALTY, START_SCALE = 10.0, 10.0
 """lambda and alpha before training."""
@@ -33,9 +34,9 @@ class R2D2(EmbeddingMethod):
     def adapt(self, support: Float[Tensor, "task image feature"], shots: Sequence[int]) -> dict[str, Tensor]:
         """W = X' (X X' + lambda)^-1 Y: a system of as many unknowns as there are images, not features."""
         identity = torch.eye(support.shape[1], dtype=support.dtype, device=support.device)
-        system = support @ support.transpose(1, 2) + self.penalty(identity)
         wanted = one_hot(shots, support).expand(len(support), -1, -1)
-        return {"weights": support.transpose(1, 2) @ torch.linalg.solve(system, wanted)}
+        dual = ridge_dual(support @ support.transpose(1, 2), wanted, self.penalty(identity))
+        return {"weights": support.transpose(1, 2) @ dual}
 
     def classify(
         self, adapted: dict[str, Tensor], query: Float[Tensor, "task query feature"]

@@ -20,6 +20,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "maml-loop": {"name": "maml", "backend": "loop"},
     "matching-full-context": {"name": "matching", "full_context": True},
     "reptile": {"name": "reptile", "inner_steps_test": 10},
+    "projection": {"name": "projection", "dimensions": 6},
+    "nearest_mean-centred": {"name": "nearest_mean", "distance": "euclid", "centre": "support", "scale": 1.0},
 }
 BACKBONES: dict[str, dict[str, object]] = {
     "strided": {"form": "strided", "channels": 8},

@@ -5,7 +5,7 @@ On disk it is a folder of two files, `weights.safetensors` and `model.json`, not
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
+from fewshot.backbones.encoder_record import EncoderRecord, check_encoder, without_encoder
 from fewshot.backbones.preprocessing import pixels
 from fewshot.data.image_files import fit
 from fewshot.data.image_options import Ink
@@ -60,11 +61,13 @@ class ModelDescription:
     data: TrainingData
     sources: dict[str, str]
     """Reference of a method or backbone from outside the package -> SHA-256 of its source file."""
+    encoder: EncoderRecord | None = None
+    """The frozen encoder that it works on, if it does."""
 
     @property
     def takes_any_size(self) -> bool:
         """Whether it works on a frozen encoder, whose features are computed from images of any size."""
-        return bool(self.settings.backbone.is_encoder)
+        return self.encoder is not None
 
     @property
     def settings(self) -> Settings:
@@ -143,6 +146,7 @@ def save_model(
     image_shape: tuple[int, int, int],
     data: TrainingData,
     sources: Mapping[str, str] | None = None,
+    encoder: EncoderRecord | None = None,
 ) -> str:
     """Write a model folder; returns the SHA-256 of the weights file."""
     write_bytes(folder / "weights.safetensors", save({name: plain(tensor) for name, tensor in weights.items()}))
@@ -153,6 +157,7 @@ def save_model(
         "image_shape": list(image_shape),
         "settings": settings.plain(),
         "data": {**vars(data), "classes": list(data.classes)},
+        "encoder": asdict(encoder) if encoder else None,
         "sources": dict(sources or {}),
     }
     write_json(folder / "model.json", description)
@@ -163,8 +168,9 @@ def describe_model(folder: Path) -> ModelDescription:
     """Read `model.json`, of this or an earlier format. A missing or damaged file raises DamagedFileError."""
     values = read_description(folder / "model.json")
     data = {**vars(values.data), "classes": tuple(values.data.classes)}
+    encoder = EncoderRecord(**vars(values.encoder)) if values.encoder else None
     return ModelDescription(
-        values.weights_sha256, values.image_shape, values.settings, TrainingData(**data), values.sources
+        values.weights_sha256, values.image_shape, values.settings, TrainingData(**data), values.sources, encoder
     )
 
 
@@ -189,9 +195,14 @@ def load_model(folder: str | Path, device: str = "auto", trust_code: bool = Fals
     # First without memory: what the file does not hold is not made either, however large the description has it.
     with torch.device("meta"):
         sketch = build_method(without_download, shape, classes)
-    weights = read_weights(path, sketch)
-    method = build_method(without_download, shape, classes)
-    method.load_state_dict(weights)
+    weights = read_weights(path, without_encoder(sketch.state_dict(), sketch))
+    encoder = description.encoder
+    if encoder is not None and not encoder.is_carried:
+        method = build_method(settings, shape, classes)
+        check_encoder(method, encoder, path)
+    else:
+        method = build_method(without_download, shape, classes)
+    method.load_state_dict(method.state_dict() | weights)
     return Model(method.to(compute.device).eval(), description, compute, path.stat().st_size)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from fewshot.errors import DamagedFileError
 from fewshot.migrations import format_of, migrate_description
@@ -31,6 +31,16 @@ class _Data(BaseModel):
     classes: list[str]
 
 
+class _Encoder(BaseModel):
+    """What `fewshot.backbones.encoder_record.EncoderRecord` is made of."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    licence: str
+    is_carried: bool
+
+
 class Description(BaseModel):
     """The content of `model.json`, migrated."""
 
@@ -39,6 +49,7 @@ class Description(BaseModel):
     image_shape: tuple[Annotated[int, Field(ge=1, le=16, strict=True)], _Side, _Side]
     settings: dict[str, Any]
     data: _Data
+    encoder: _Encoder | None = None
     sources: dict[str, str]
 
 
@@ -63,13 +74,12 @@ def read_description(file: Path) -> Description:
     raise DamagedFileError(f"{file} is no description of a model ({said}); {REMEDY}")
 
 
-def read_weights(file: Path, wanted: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a weights file, for a module of which only names, shapes and types are looked at.
+def read_weights(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a weights file; of those that are expected only names, shapes and types are looked at.
 
     They are compared with what the file's head says of itself before anything is read. DamagedFileError that names the
     first tensor that does not fit, or holds a number that is not finite.
     """
-    expected = wanted.state_dict()
     try:
         with safe_open(file, framework="pt") as opened:
             _compare(file, {name: opened.get_slice(name) for name in opened.keys()}, expected)  # noqa: SIM118

@@ -68,9 +68,8 @@ def plan_data(home: Home, dataset: str, split: str) -> Plan:
 
 def plan_features(home: Home, settings: Settings, data: dict[str, Record]) -> Plan:
     """Compute the features of a frozen encoder on all datasets. Those of a split have a key of their own, too."""
-    return _plan(
-        home, "features", "features", _read("features", settings), _digests(data, *data), {}, code_of(settings)
-    )
+    read = _read("features", settings) | {"backbone.weights_sha256": settings.backbone.weights_sha256}
+    return _plan(home, "features", "features", read, _digests(data, *data), {}, code_of(settings))
 
 
 def plan_training(home: Home, settings: Settings, data: dict[str, Record]) -> Plan:

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -18,7 +19,7 @@ from fewshot.backbones.trained_blocks import is_random, keep_frozen_parts_in_eva
 from fewshot.backbones.weight_files import tensors_digest
 from fewshot.errors import UsageError
 from fewshot.settings.base import BackboneSettings
-from fewshot.system.files import sha256_json
+from fewshot.system.files import sha256_file, sha256_json
 
 IMAGES_AT_ONCE = 16
 """Images in one pass on a CPU: as fast as 64 (226 and 237 images/s of EfficientNet-Lite0), in a quarter of the memory.
@@ -35,6 +36,7 @@ class EncoderSettings(BackboneSettings):
     frozen: bool = Field(True, description="whether its weights stay as they are")
     trained_blocks: int = Field(0, ge=0, description="if it is not frozen: train the last blocks only; 0: all of them")
     checkpointing: bool = Field(False, description="in training, compute activations twice instead of keeping them")
+    carried: bool = Field(True, description="whether a model holds a frozen network's weights; else it refers to them")
     size: int = Field(0, ge=0, le=4096, description="pixels of a side; 0: as the weights were trained")
     fit: Literal["", "crop", "whole", "stretch"] = Field(
         "", description="how a photo becomes a square: its centre, all of it in a frame, stretched; empty: as trained"
@@ -43,6 +45,11 @@ class EncoderSettings(BackboneSettings):
     @property
     def is_encoder(self) -> bool:
         return self.frozen
+
+    @property
+    def weights_sha256(self) -> str:
+        file = Path(self.weights).expanduser()
+        return sha256_file(file) if self.weights not in ("", "pretrained") and file.is_file() else ""
 
     def without_download(self) -> "EncoderSettings":
         return self.model_copy(update={"weights": ""})
@@ -84,6 +91,10 @@ class Encoder(Backbone):
                 "backbone.frozen=true keeps as it is; set backbone.frozen=false"
             )
         self.network, self.definition, self.preprocessing = network, definition, definition.preprocessing
+        config: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}
+        self.name = ".".join(filter(None, (config.get("architecture") or settings.name, config.get("tag"))))
+        self.licence = str(config.get("license") or "not stated")
+        self.is_carried = settings.carried
         self.frozen, self.checkpointing = settings.frozen, settings.checkpointing and not settings.frozen
         self.map_shape = (_embedding_length(network, self.preprocessing.side, settings), 1, 1)
         if image_shape[0] not in (1, 3) and not (self.frozen and image_shape == self.map_shape):

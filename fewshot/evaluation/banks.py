@@ -60,7 +60,7 @@ class Banks:
 
 def splits_to_embed(method: Method, settings: Settings, dataset: Dataset) -> tuple[str, ...]:
     """The splits of the training data whose features are used: train only if something is learned from them."""
-    learns = settings.train.steps > 0 or type(method).update_statistics is not Method.update_statistics
+    learns = settings.train.steps > 0 or method.has_statistics
     return tuple(split for split in SPLITS if dataset.scheme.splits.get(split) and (split != "train" or learns))
 
 

@@ -130,6 +130,11 @@ class Method(nn.Module, ABC):
         Called in evaluation mode before each validation.
         """
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether `update_statistics` changes anything, so that images of training classes have to be there."""
+        return type(self).update_statistics is not Method.update_statistics
+
     @abstractmethod
     def logits(self, batch: EpisodeBatch, batch_norm: BatchNorm) -> Float[Tensor, "task queries way"]:
         """Learn each task from its support set and classify its queries (way and query flattened, in this order)."""

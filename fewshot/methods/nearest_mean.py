@@ -50,6 +50,10 @@ class NearestMean(EmbeddingMethod):
     def build(cls, context: MethodContext) -> "NearestMean":
         return cls(context.backbone, context.settings)  # type: ignore[arg-type]
 
+    @property
+    def has_statistics(self) -> bool:
+        return self.settings.centre == "train"
+
     def update_statistics(self, images: Float[Tensor, "image channel height width"]) -> None:
         if self.settings.centre == "train":
             self.centre.copy_(self.embed(images).mean(0))

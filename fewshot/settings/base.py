@@ -25,6 +25,11 @@ class BackboneSettings(Immutable):
         """Whether it is a pretrained network that stays as it is, whose features are computed once."""
         return False
 
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of a file of the user's that its weights come from; "" for none."""
+        return ""
+
     def without_download(self) -> "BackboneSettings":
         """The same network without published weights, for one whose weights are about to be loaded."""
         return self

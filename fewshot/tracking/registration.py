@@ -4,6 +4,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version as installed
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from fewshot.tracking.aliases import aliases_of
 from fewshot.tracking.artifact import ARTIFACT, artifact_digest, is_whole
 from fewshot.tracking.client import error_code
 from fewshot.tracking.store import Store
-from fewshot.tracking.versions import CLEANED, IDENTITY, SETTINGS
+from fewshot.tracking.versions import CLEANED, ENCODER, IDENTITY, SETTINGS
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NEEDED = ("jaxtyping", "mlflow", "numpy", "pydantic", "safetensors", "torch")
@@ -48,11 +49,18 @@ def register(
             source = _log_model(store, model, evaluation["run_id"])
             tags = lineage.tags() | _result_tags(evaluation) | {IDENTITY: identity}
             tags |= {"fewshot.weights_sha256": weights_sha256, SETTINGS: canonical_json(settings.plain())}
-            tags |= {ARTIFACT: artifact_digest(store.download(source))}
+            tags |= {ARTIFACT: artifact_digest(store.download(source))} | _encoder_tags(model)
             found = _make_version(store, name, source, evaluation["run_id"], tags)
         elif not is_whole(store, name, str(found.version)):
             _restore(store, found, model)
     return {"model": name, "version": str(found.version), "run_id": found.run_id}
+
+
+def _encoder_tags(model: Path) -> dict[str, str]:
+    from fewshot.model import describe_model
+
+    encoder = describe_model(model).encoder
+    return {ENCODER: canonical_json(asdict(encoder))} if encoder else {}
 
 
 def _find(store: Store, name: str, identity: str) -> Any:

@@ -16,6 +16,8 @@ IDENTITY = "fewshot.identity"
 """Tag of a version: digest of its weights and results. There is one version for each."""
 SETTINGS = "fewshot.settings"
 """Tag of a version: all settings as JSON."""
+ENCODER = "fewshot.encoder"
+"""Tag of a version: the record of its frozen encoder as JSON: name, digest, licence."""
 VERDICT, DECISION = "fewshot.verdict", "fewshot.decision"
 """Tags of a version: its promotion record as JSON; promoted, kept or first."""
 ROLLED_BACK = "fewshot.rolled_back"
@@ -111,6 +113,7 @@ class Version:
             *([("files", f"removed {self.tags[CLEANED]}, as nothing led to them")] if CLEANED in self.tags else []),
             ("weights", f"sha256 {tags.get('weights_sha256', 'unknown')}"),
             ("settings", canonical_json(self.settings()) if SETTINGS in self.tags else "unknown"),
+            *([("encoder", self.tags[ENCODER])] if ENCODER in self.tags else []),
             ("data", tags.get("data_digest", "unknown")),
             *(("", f"{path} md5 {md5}") for path, md5 in self.data_md5().items()),
             ("git commit", f"{tags.get('git_commit', 'unknown')}{dirty}"),

@@ -72,7 +72,10 @@ def identity_of(settings: Settings, data: dict[str, str], sources: Path = SOURCE
     """The identity of a training with these settings on data of these digests, by the code below `sources`."""
     entries = (ENTRY, *code_entries(settings))
     code = {module: digest for entry in entries for module, digest in _code(entry, sources).items()}
-    return TrainingIdentity(pick(settings.plain(), TRAINING_KEYS), data, code, requirements_hash(sources))
+    chosen = pick(settings.plain(), TRAINING_KEYS)
+    if digest := settings.backbone.weights_sha256:  # a path says nothing of what is in the file
+        chosen["backbone.weights_sha256"] = digest
+    return TrainingIdentity(chosen, data, code, requirements_hash(sources))
 
 
 def training_identity(settings: Settings, dataset: Dataset) -> TrainingIdentity:

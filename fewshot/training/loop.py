@@ -9,6 +9,7 @@ from threading import Event
 import torch
 from torch import Tensor
 
+from fewshot.backbones.encoder_record import encoder_record, without_encoder
 from fewshot.data.dataset import Dataset
 from fewshot.errors import DataError, Interrupted, TrainingError
 from fewshot.evaluation.banks import Banks, image_shape_of
@@ -132,7 +133,9 @@ class _Trainer:
         data = TrainingData(self.dataset.name, self.dataset.scheme.name, self.dataset.digest, self.classes)
         sources = plugin_sources(self.settings)
         shape = image_shape_of(self.method, self.dataset)
-        digest = save_model(self.folder / "model", self.best, self.settings, shape, data, sources)
+        weights = without_encoder(self.best, self.method)
+        encoder = encoder_record(self.method)
+        digest = save_model(self.folder / "model", weights, self.settings, shape, data, sources, encoder)
         write_json(self.folder / "history.json", {"points": state.points})
         result = TrainResult(
             model=self.folder / "model",

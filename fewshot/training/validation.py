@@ -45,8 +45,7 @@ class Validation:
 
     def _update_statistics(self, method: Method) -> None:
         """Show the method training images, the same ones each time."""
-        has_statistics = type(method).update_statistics is not Method.update_statistics
-        if not has_statistics or not self._dataset.scheme.splits.get("train"):
+        if not method.has_statistics or not self._dataset.scheme.splits.get("train"):
             return
         sampler = training_sampler(self._settings, self._dataset)
         episodes = sampler.sample(0, math.ceil(STATISTICS_IMAGES / self._settings.train.episode.images))

@@ -46,7 +46,8 @@ def check_encoder(module: nn.Module, recorded: EncoderRecord, place: object) -> 
     """DamagedFileError if the encoder in a method has other weights than a model was made with."""
     now = encoder_record(module)
     if now is None or now.digest != recorded.digest:
+        there = now.digest[:16] if now else "none"
         raise DamagedFileError(
-            f"{place} refers to the encoder {recorded.name} with weights of digest {recorded.digest[:16]}, but "
-            f"those here have {now.digest[:16] if now else 'none'}; bring the former here (FEWSHOT_MIRROR, or backbone.weights)"
+            f"{place} refers to the encoder {recorded.name} with weights of digest {recorded.digest[:16]}, but those "
+            f"here have {there}; bring the former here (FEWSHOT_MIRROR, or backbone.weights)"
         )

@@ -4,6 +4,7 @@ They are read from the *original* images, at the encoder's own size, into one me
 run that was cut goes on where it was. The key says what they were made from: images, classes, encoder, code.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -93,6 +94,7 @@ def open_features(folder: Path, places: Int64[np.ndarray, "key"]) -> Features:
     values = folder / VALUES
     if not values.is_file() or sha256_file(values) != index["digest"]:
         raise DamagedFileError(f"{values} is missing or was changed after it was written; {remedy}")
+    os.utime(folder)  # `fewshot clean` goes by when they were last used
     array = np.load(values, mmap_mode="r", allow_pickle=False)
     if len(array) != places.max(initial=-1) + 1:
         raise DamagedFileError(f"{values} holds {len(array)} features, of other images; {remedy}")

@@ -84,7 +84,7 @@ def image_shape_of(method: Method, dataset: Dataset) -> tuple[int, int, int]:
 def features_folder() -> Path:
     """The folder of all features: in the state folder of the project, else in .fewshot of the working folder."""
     try:
-        return find_home().state / "features"
+        return find_home().features
     except UsageError:
         return Path(os.environ.get("FEWSHOT_HOME") or ".fewshot", "features")
 

@@ -55,6 +55,11 @@ class Home:
         return self.state / "evaluations"
 
     @property
+    def features(self) -> Path:
+        """A folder for the features of each split by each encoder."""
+        return self.state / "features"
+
+    @property
     def locks(self) -> Path:
         """Lock files."""
         return self.state / "locks"

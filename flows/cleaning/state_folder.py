@@ -29,6 +29,7 @@ def sizes(home: Home) -> dict[str, int]:
     reported = {
         "trainings": [home.trainings],
         "evaluations": [home.evaluations],
+        "features": [home.features],
         "records and locks": [home.results],
         "reports": [home.state / "reports"],
         "files of versions": [home.mlflow / "artifacts"],
@@ -82,6 +83,9 @@ def unneeded(home: Home, before: datetime, weights: Set[str], registered: Set[st
     for folder in _entries(home.evaluations):
         if folder.name not in keys and _touched(folder) < old:
             yield "evaluations", folder
+    for folder in _entries(home.features):
+        if folder.name not in keys and _touched(folder) < old:
+            yield "features", folder
     for file in _entries(home.results):
         if _STEP.fullmatch(file.name) and file.name not in keys:
             yield "records and locks", file

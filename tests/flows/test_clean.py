@@ -263,3 +263,20 @@ def test_old_runs_go_from_prefects_database_and_young_ones_stay(home: Home, serv
         assert going in left
         assert len(left) <= 2, "it, and the pipeline that it called"
         assert {run for (run,) in opened.execute("SELECT flow_run_id FROM log WHERE flow_run_id IS NOT NULL")} <= left
+
+
+def test_features_that_nothing_used_of_late_are_removed(home: Home) -> None:
+    from flows.cleaning.clean import clean
+
+    old, of_last_run, used = (home.features / f"features-{letter * 32}" for letter in "abc")
+    for folder in (old, of_last_run, used):
+        folder.mkdir(parents=True)
+        (folder / "features.npy").write_bytes(b"x" * 1000)
+    last = home.state / "last" / "lite0.json"
+    last.parent.mkdir(exist_ok=True)
+    last.write_text(f'{{"files": {{"features/{of_last_run.name}/features.npy": "..."}}}}')
+    age(home, 40)
+    os.utime(used)
+    found = {one.kind: one for one in clean(home, 30)}["features"]
+    assert (found.number, found.there) == (1, 3000)
+    assert sorted(home.features.iterdir()) == [of_last_run, used]

@@ -54,7 +54,7 @@ def latency_ms(model: Model, dataset: Dataset, shape: EpisodeShape) -> float:
 
 def _prepared(
     model: Model, images: UInt8[np.ndarray, "image channel height width"]
-) -> UInt8[np.ndarray, "image channel height width"]:
+) -> UInt8[np.ndarray, "image _channel _height _width"]:
     """Packed images as the model takes them."""
     if images.shape[1:] == model.image_shape:
         return np.asarray(images)

@@ -72,8 +72,12 @@ def evaluate(
     modes = model.method.batch_norm_modes
     wanted = list(dict.fromkeys(dataset.shape_for("test", shape) for shape in options.shapes))
     shapes = [shape for shape in wanted if _fits(shape, dataset, model)]
+    counts = dataset.class_table("test").count
+    said = f"{dataset.name} has {len(counts)} test classes of up to {counts.max()} images"
     for shape in sorted(set(wanted) - set(shapes), key=str):
-        log.warning("%s has %d test classes: %s is left out", dataset.name, len(dataset.class_table("test")), shape)
+        log.warning("%s: %s is left out", said, shape)
+    if not shapes:
+        raise DataError(f"{said}, too few for {', '.join(map(str, wanted))}; add images, or ask for smaller episodes")
     runs = [(shape, mode) for shape in shapes for mode in modes]
     results, confusion, arrays = {}, {}, {}
     with report_progress(f"evaluating on {dataset.name}", len(runs)) as reporter:
@@ -129,7 +133,10 @@ def _name(shape: EpisodeShape, shapes: Sequence[EpisodeShape]) -> str:
 
 
 def _fits(shape: EpisodeShape, dataset: Dataset, model: Model) -> bool:
-    return dataset.name == model.description.data.dataset or shape.way <= len(dataset.class_table("test"))
+    """Whether the test classes can fill episodes of a shape; a way that the training data lack is an error."""
+    counts = dataset.class_table("test").count
+    is_own = dataset.name == model.description.data.dataset
+    return bool((counts > shape.shot).sum() >= 2 and (is_own or shape.way <= len(counts)))
 
 
 def _check_images(model: Model, dataset: Dataset) -> None:

@@ -66,7 +66,7 @@ class ModelDescription:
 
     @property
     def takes_any_size(self) -> bool:
-        """Whether it works on a frozen encoder, whose features are computed from images of any size."""
+        """True if it works on a frozen encoder, whose features are computed from images of any size."""
         return self.encoder is not None
 
     @property

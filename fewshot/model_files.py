@@ -22,7 +22,7 @@ _Side = Annotated[int, Field(ge=1, le=4096, strict=True)]
 
 
 class _Data(BaseModel):
-    """What `fewshot.model.TrainingData` is made of."""
+    """The values of a `fewshot.model.TrainingData`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     dataset: str
@@ -32,7 +32,7 @@ class _Data(BaseModel):
 
 
 class _Encoder(BaseModel):
-    """What `fewshot.backbones.encoder_record.EncoderRecord` is made of."""
+    """The values of a `fewshot.backbones.encoder_record.EncoderRecord`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str

@@ -21,7 +21,7 @@ class EncoderRecord:
     licence: str
     """Of its weights, as its publisher states it."""
     is_carried: bool
-    """Whether the model's file holds its weights; else they are looked for when it is loaded, by name and digest."""
+    """True if the model's file holds its weights; else they are looked for when it is loaded, by name and digest."""
 
 
 def encoder_record(module: nn.Module) -> EncoderRecord | None:

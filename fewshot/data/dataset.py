@@ -99,7 +99,7 @@ class Dataset:
 
     @property
     def is_original(self) -> bool:
-        """Whether the packed images are the originals."""
+        """True if the packed images are the originals."""
         return self.raw is None
 
     def originals(self) -> Iterator[tuple[int, Original, str]]:

@@ -36,7 +36,7 @@ class Banks:
 
     @property
     def are_features(self) -> bool:
-        """Whether they hold features of a frozen encoder, which takes images of any size."""
+        """True if they hold features of a frozen encoder, which takes images of any size."""
         return self._encoder is not None
 
     def of(self, split: str) -> ImageBank:

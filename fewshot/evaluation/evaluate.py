@@ -133,7 +133,7 @@ def _name(shape: EpisodeShape, shapes: Sequence[EpisodeShape]) -> str:
 
 
 def _fits(shape: EpisodeShape, dataset: Dataset, model: Model) -> bool:
-    """Whether the test classes can fill episodes of a shape; a way that the training data lack is an error."""
+    """True if the test classes can fill episodes of a shape; a way that the training data lack is an error."""
     counts = dataset.class_table("test").count
     is_own = dataset.name == model.description.data.dataset
     return bool((counts > shape.shot).sum() >= 2 and (is_own or shape.way <= len(counts)))

@@ -132,7 +132,7 @@ class Method(nn.Module, ABC):
 
     @property
     def has_statistics(self) -> bool:
-        """Whether `update_statistics` changes anything, so that images of training classes have to be there."""
+        """True if `update_statistics` changes anything, so that images of training classes have to be there."""
         return type(self).update_statistics is not Method.update_statistics
 
     @abstractmethod

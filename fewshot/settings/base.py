@@ -22,7 +22,7 @@ class BackboneSettings(Immutable):
 
     @property
     def is_encoder(self) -> bool:
-        """Whether it is a pretrained network that stays as it is, whose features are computed once."""
+        """True for a pretrained network that stays as it is, whose features are computed once."""
         return False
 
     @property

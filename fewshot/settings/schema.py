@@ -15,7 +15,7 @@ from fewshot.settings.training import TrainSettings
 
 
 class DataSettings(Immutable):
-    """Which images, and which of their classes are for training.
+    """The images, and the division of their classes into splits.
 
     A model keeps these names and is loaded where nobody declares them: `check_data` asks whether they are known here.
     """

@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(home: Home, preset: PresetArgument = DEFAULT_PRESET, settings: SetOption = None) -> None:
-    """Run the pipeline: prepare data, meta-train, evaluate, register. What is up to date is not done again."""
+    """Run the pipeline: prepare data, compute features, train, evaluate, register. What is up to date is kept."""
     from flows.cli import output
 
     def load() -> Any:

@@ -40,7 +40,7 @@ class Added:
 
     @property
     def is_trainable(self) -> bool:
-        """Whether some of its classes are for training."""
+        """True if some of its classes are for training."""
         return "test-only" not in self.declaration.splits
 
 

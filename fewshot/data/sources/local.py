@@ -137,7 +137,7 @@ def shared_images(classes: Mapping[str, Mapping[str, str]]) -> list[tuple[str, s
 
 
 def changes(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """How the classes of two versions differ, one phrase for each class: new, vanished, shrank, grew, changed."""
+    """Differences between the classes of two versions, one phrase each: new, vanished, shrank, grew, changed."""
     found = [f"{name} vanished ({len(before[name])} images)" for name in sorted(before.keys() - after.keys())]
     for name, files in sorted(after.items()):
         old = before.get(name)
@@ -165,7 +165,7 @@ def _remedy(raw: Path) -> str:
 
 
 def _is_whole(raw: Path, wanted: dict[str, Any]) -> bool:
-    """Whether the archive in `raw` is there and holds just this."""
+    """True if the archive in `raw` is there and holds just this."""
     try:
         index = read_json(raw / INDEX, _remedy(raw))
         archive = index.pop("archive")

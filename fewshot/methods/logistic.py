@@ -24,7 +24,6 @@ class Logistic(LinearHead):
     """
 
     Settings: ClassVar = LogisticSettings
-    is_static = True
 
     def __init__(self, backbone: Backbone, settings: LogisticSettings) -> None:
         super().__init__(backbone, settings)

@@ -20,7 +20,6 @@ class Ridge(LinearHead):
     """Ridge regression in the Woodbury form (Bertinetto et al. 2019, equation 4), with a fixed penalty."""
 
     Settings: ClassVar = RidgeSettings
-    is_static = True
 
     def __init__(self, backbone: Backbone, settings: RidgeSettings) -> None:
         super().__init__(backbone, settings)

@@ -79,8 +79,7 @@ def test_a_file_that_changes_while_it_is_collected_is_noticed(
     watched: Source, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, times = local_images.read_bytes, iter(range(100))
-    # Six for the digests, six to see that they are images.
-    monkeypatch.setattr(local_images, "read_bytes", lambda file: read(file) + (b" " if next(times) > 12 else b""))
+    monkeypatch.setattr(local_images, "read_bytes", lambda file: read(file) + (b" " if next(times) > 6 else b""))
     with pytest.raises(DataError, match=r"was changed while it was collected; run it again"):
         stages.collect(watched, data)
     assert not (data / "folder" / "raw" / local.IMAGES).exists()

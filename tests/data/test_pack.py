@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewshot.data import pack as pack_module
 from fewshot.data.pack import Item, PackedClass, open_pack, source_names, write_pack
 from fewshot.errors import DamagedFileError, DataError
 
@@ -92,8 +91,7 @@ def test_items_that_can_not_be_packed_leave_the_pack_that_was_there(tmp_path: Pa
     assert len(list((tmp_path / "pack").iterdir())) == 3
 
 
-def test_packing_holds_names_in_memory_and_hardly_any_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pack_module, "_BYTES_AT_ONCE", 2**18)
+def test_packing_holds_names_in_memory_and_hardly_any_pixels(tmp_path: Path) -> None:
     number, image = 2000, np.zeros((3, 64, 64), dtype=np.uint8)
     items = ((f"class{k % 100:03}", "group", f"{k:04}.png", image + np.uint8(k % 256)) for k in range(number))
     tracemalloc.start()

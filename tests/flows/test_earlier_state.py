@@ -16,6 +16,8 @@ from PIL import Image
 from project_copy import TINY, link
 
 from fewshot.project.paths import Home
+from fewshot.tracking.store import Store
+from fewshot.tracking.versions import find_version
 
 pytestmark = [
     pytest.mark.usefixtures("command_line_leaves_no_trace"),
@@ -69,8 +71,11 @@ def test_versions_are_told_and_traced(earlier: Home, capsys: pytest.CaptureFixtu
 
 
 def test_a_version_is_evaluated_to_the_numbers_that_stand_on_it(
-    earlier: Home, capsys: pytest.CaptureFixture[str]
+    earlier: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The versions that were locked then are no longer installed.
+    then = find_version(Store.open(earlier), f"{MODEL}/2").tag("fewshot.lock_key")
+    monkeypatch.setattr("flows.verify.requirements_hash", lambda _: then)
     text = say(capsys, "verify", f"{MODEL}/2", "--evaluate-only")
     assert "numbers        glyphs/5w1s" in text
     assert "settings       those of the record" in text

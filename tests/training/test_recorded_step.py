@@ -33,7 +33,9 @@ STATIC = [name for name in METHODS if build(name).is_static]
 
 
 def test_the_methods_that_are_compared_most_are_static() -> None:
-    assert {"protonet", "matching", "relation", "maml", "anil", "metasgd", "learned_optimizer"} == set(STATIC)
+    on_features = {"nearest_mean", "knn", "tip_adapter", "projection"}
+    on_images = {"protonet", "matching", "relation", "maml", "anil", "metasgd", "learned_optimizer"}
+    assert on_images | on_features == set(STATIC)
 
 
 @pytest.mark.parametrize("name", STATIC)

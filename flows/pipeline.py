@@ -80,6 +80,7 @@ def compute_features(plan: Plan, settings: dict[str, Any], data: dict[str, Recor
 def meta_train(plan: Plan, settings: dict[str, Any], data: Record) -> Record:
     """Meta-train, or find the finished training in its folder, and log a run of it."""
     from fewshot.data.dataset import open_dataset
+    from fewshot.training.choices import in_words, read_choices
     from fewshot.training.identity import training_identity
     from fewshot.training.loop import train
     from flows.records import training_record
@@ -92,7 +93,9 @@ def meta_train(plan: Plan, settings: dict[str, Any], data: Record) -> Record:
     with run.working() as curve:
         result = train(chosen, dataset, home.training(plan.key), curve.add)
         run.log_training(curve, result, dataset)
-    return seal(training_record(home, plan, run.id, result, origin))
+    if remark := in_words(read_choices(result.history)):
+        steps.remark(f"{chosen.method.name}: {remark}")
+    return seal(training_record(home, plan, run.id, result, origin) | {"remark": remark})
 
 
 @task(

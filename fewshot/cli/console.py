@@ -69,13 +69,21 @@ def print_findings(findings: "Sequence[Finding]") -> bool:
 
 
 def print_training(result: "TrainResult") -> None:
-    """Print the validation accuracy of a training, and where its model is."""
+    """Print the validation accuracy of a training, what it chose among, and where its model is."""
+    from fewshot.training.choices import read_choices
+
     console, accuracy, ci95 = make_console(), result.best_val_accuracy, result.best_val_ci95
     validated = "not validated (no val classes)"
     if accuracy is not None and ci95 is not None:
         at = f"at step {result.best_step} of {result.steps}" if result.steps else "without a training step"
         validated = f"meta-validation {100 * accuracy:.2f} ± {100 * ci95:.2f} % {at}"
     console.print(f"{validated}, {result.seconds:.1f} s on {result.device} in {result.precision}")
+    if choices := read_choices(result.history):
+        table = make_table("compared on validation episodes", "accuracy", "behind the best, paired")
+        for row in choices:
+            behind = f"{100 * row['behind']:.2f} ± {100 * row['behind_ci95']:.2f}" if row["behind"] else ""
+            table.add_row(row["name"], f"{100 * row['accuracy']:.2f} ± {100 * row['ci95']:.2f} %", behind)
+        console.print(table)
     console.print(f"model {result.model}\nnext: fewshot evaluate {result.model}")
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fewshot.data.archive import objection_to_name
 from fewshot.errors import DamagedFileError, UsageError
 
 Place = str | Path
@@ -72,6 +73,21 @@ def unpack(archive: Path, folder: Path) -> None:
                 shutil.copyfileobj(unzipped, file)
         else:
             with tarfile.open(archive) as tar:
-                tar.extractall(folder, filter="data")
+                for member in tar:
+                    _unpack_member(archive, tar, member, folder)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise DamagedFileError(f"{archive.name} can't be unpacked ({error}); delete it and fetch it again") from None
+
+
+def _unpack_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write one file of a tar archive; Python before 3.11.4 has no filter that would keep others within the folder."""
+    if member.isdir():
+        return
+    name = member.name.removeprefix("./")
+    reason = objection_to_name(name) or ("" if member.isfile() else "it is a link, or no regular file")
+    content = tar.extractfile(member)
+    if reason or content is None:
+        raise DamagedFileError(f"{archive.name} holds {member.name!r}, refused: {reason}")
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    with content, (folder / name).open("wb") as file:
+        shutil.copyfileobj(content, file)

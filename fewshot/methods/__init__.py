@@ -23,6 +23,7 @@ METHODS = {
     "svm": "fewshot.methods.svm:SVM",
     "knn": "fewshot.methods.knn:KNN",
     "tip_adapter": "fewshot.methods.tip_adapter:TipAdapter",
+    "auto": "fewshot.methods.auto:Auto",
     "projection": "fewshot.methods.projection:Projection",
 }
 """Name -> module:Class. The first is the default. A method is imported when it is chosen, and no other one is."""

@@ -1,13 +1,14 @@
 """The interface that every meta-learner implements. Training, evaluation and serving are written against it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -27,6 +28,14 @@ IMAGES_PER_PASS = 2000
 
 Support = Sequence[Float[Tensor, "_ channel height width"]]
 """The support set of one task: for each class a tensor of one or more images."""
+
+
+class Choice(NamedTuple):
+    """One of several ways in which a method could answer."""
+
+    name: str
+    accuracies: Float64[np.ndarray, "episode"]
+    """On the same validation episodes for all of them."""
 
 
 class LossAndAccuracy(NamedTuple):
@@ -93,6 +102,8 @@ class Method(nn.Module, ABC):
     """The settings of this method."""
     batch_norm_modes: tuple[BatchNorm, ...]
     """The ways in which it can treat queries at test time; the first is the one that its heads are used with."""
+    choices: tuple[Choice, ...] = ()
+    """The ways that `choose` compared; they are not saved with the weights."""
     parts_are_independent = False
     """True if `loss`, too, changes nothing in the module, so that parts of a batch may be computed at once."""
 
@@ -128,6 +139,12 @@ class Method(nn.Module, ABC):
         """Recompute non-learned state (a buffer, saved with the weights) from `images` of training classes.
 
         Called in evaluation mode before each validation.
+        """
+
+    def choose(self, measure: Callable[["Method"], Float64[np.ndarray, "episode"]]) -> None:
+        """Choose among ways to answer, for a method that has several; `measure` gives its accuracy on each episode.
+
+        Called in evaluation mode before a validation, on the same validation episodes.
         """
 
     @property

@@ -25,6 +25,7 @@ from fewshot.system.progress import Reporter, report_progress
 from fewshot.system.signals import stop_requests
 from fewshot.training.batches import TrainingBatches
 from fewshot.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from fewshot.training.choices import compared
 from fewshot.training.identity import training_identity
 from fewshot.training.outer_step import OuterStep, StepMetrics
 from fewshot.training.result import TrainResult, read_result, write_result
@@ -136,7 +137,7 @@ class _Trainer:
         weights = without_encoder(self.best, self.method)
         encoder = encoder_record(self.method)
         digest = save_model(self.folder / "model", weights, self.settings, shape, data, sources, encoder)
-        write_json(self.folder / "history.json", {"points": state.points})
+        write_json(self.folder / "history.json", {"points": state.points, "choices": compared(self.method.choices)})
         result = TrainResult(
             model=self.folder / "model",
             weights_sha256=digest,

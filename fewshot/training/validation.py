@@ -1,10 +1,14 @@
 """Meta-validation: a method on the fixed episodes of the validation classes, its statistics brought up to date."""
 
 import math
+from functools import partial
 
+import numpy as np
 import torch
+from jaxtyping import Float64
 
 from fewshot.data.dataset import Dataset
+from fewshot.data.episode_sampler import EpisodeIndices
 from fewshot.evaluation.banks import Banks
 from fewshot.evaluation.predictions import predict_episodes
 from fewshot.evaluation.stats import Score, score
@@ -40,8 +44,13 @@ class Validation:
         self._update_statistics(method)
         if self._episodes is None:
             return None
-        mode = method.batch_norm_modes[0]
-        return score(predict_episodes(method, self._banks.of("val"), self._episodes, mode, self._compute).accuracy)
+        measure = partial(self._accuracies, self._episodes)
+        method.choose(measure)
+        return score(measure(method))
+
+    def _accuracies(self, episodes: EpisodeIndices, method: Method) -> Float64[np.ndarray, "episode"]:
+        mode, bank = method.batch_norm_modes[0], self._banks.of("val")
+        return predict_episodes(method, bank, episodes, mode, self._compute).accuracy
 
     def _update_statistics(self, method: Method) -> None:
         """Show the method training images, the same ones each time."""

@@ -8,15 +8,18 @@ import torch
 from PIL import Image
 from toy_data import toy_dataset
 
+from fewshot.cli.console import print_training
 from fewshot.data.dataset import Dataset
 from fewshot.errors import DamagedFileError, UsageError
 from fewshot.evaluation import banks
 from fewshot.evaluation.banks import Banks
 from fewshot.evaluation.evaluate import evaluate
+from fewshot.methods.auto import HEADS, Auto
 from fewshot.methods.build import build_method
 from fewshot.model import describe_model, load_model
 from fewshot.settings.schema import Settings, settings_from
 from fewshot.system.device import Compute
+from fewshot.training.choices import in_words, read_choices
 from fewshot.training.loop import train
 
 SIDE = 32
@@ -73,6 +76,34 @@ def test_something_is_learned_on_features_and_the_encoder_stays(dataset: Dataset
     after = load_model(result.model, "cpu").method.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("backbone.network"))
     assert not torch.equal(before["layer.weight"], after["layer.weight"])
+
+
+def test_auto_lets_the_best_head_answer_and_tells_by_how_much(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = train(settings("auto"), dataset, tmp_path / "t")
+    rows = read_choices(result.history)
+    assert len(rows) == len(HEADS)
+    assert [row["accuracy"] for row in rows] == sorted((row["accuracy"] for row in rows), reverse=True)
+    assert rows[0]["accuracy"] == result.best_val_accuracy
+    assert rows[1]["behind"] == pytest.approx(rows[0]["accuracy"] - rows[1]["accuracy"])
+    assert in_words(rows).startswith(f"{rows[0]['name']} won on validation episodes")
+    method = load_model(result.model, "cpu").method
+    assert isinstance(method, Auto)
+    assert rows[0]["name"].startswith(str(HEADS[int(method.chosen)]["name"]))
+    own = {name for name, _ in method.named_parameters()}
+    assert own == {name for name in own if name.startswith("backbone.")}, "one encoder, and no copy of it"
+    print_training(result)
+    assert "behind the best, paired" in capsys.readouterr().out
+
+
+def test_auto_takes_the_first_head_where_nothing_can_be_compared(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (24, 3, 20, 20), dtype=np.uint8)
+    own = Dataset.from_arrays(images, np.repeat(list("abcd"), 6), splits="test-only")
+    result = train(settings("auto"), own, tmp_path / "t")
+    method = load_model(result.model, "cpu").method
+    assert isinstance(method, Auto)
+    assert (int(method.chosen), read_choices(result.history)) == (0, [])
 
 
 def test_a_model_records_its_encoder_and_may_refer_to_its_weights(dataset: Dataset, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "matching-full-context": {"name": "matching", "full_context": True},
     "reptile": {"name": "reptile", "inner_steps_test": 10},
     "projection": {"name": "projection", "dimensions": 6},
+    "auto": {"name": "auto"},
     "nearest_mean-centred": {"name": "nearest_mean", "distance": "euclid", "centre": "support", "scale": 1.0},
 }
 BACKBONES: dict[str, dict[str, object]] = {

@@ -58,7 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         project = Path(folder, "project")
-        _copy_project(project)
+        copy_project(project)
         home = Home(project, project / ".fewshot")
         for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "FEWSHOT_HOME"):
             os.environ.pop(name, None)
@@ -75,7 +75,8 @@ def main() -> None:
     print(json.dumps(found, indent=1))
 
 
-def _copy_project(project: Path) -> None:
+def copy_project(project: Path) -> None:
+    """Copy what a run of the project needs."""
     for name in ("fewshot", "flows"):
         shutil.copytree(SOURCES / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:

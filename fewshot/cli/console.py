@@ -199,7 +199,8 @@ def print_duplicates(pairs: "Sequence[tuple[Pair, str, str]]") -> None:
         table.add_row(pair.split, source, pair.other_split, other)
     console.print(table)
     more = f", of which the first {LONGEST_LIST} are listed" if len(pairs) > LONGEST_LIST else ""
-    console.print(f"{len(pairs):,} pairs of images of different splits are nearly the same{more}")
+    number = "1 pair" if len(pairs) == 1 else f"{len(pairs):,} pairs"
+    console.print(f"nearly the same in two splits: {number} of images{more}")
 
 
 def print_rollback(model: str, taken_back: str, champion: str) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import stat
+import threading
 import unicodedata
 import zipfile
 import zlib
@@ -46,6 +47,9 @@ _opened: dict[tuple[Path, int, int], Archive] = {}
 """Archives that `read_member` has open in this process: (path, size, time of change) -> archive."""
 
 
+_opening = threading.Lock()
+
+
 def read_member(path: Path, name: str) -> bytes:
     """A member of a zip file that `open_archive` has checked; the file stays open for the next one.
 
@@ -55,9 +59,10 @@ def read_member(path: Path, name: str) -> bytes:
     try:
         state = path.stat()
         key = (path, state.st_size, state.st_mtime_ns)
-        if key not in _opened:
-            _close()
-            _opened[key] = Archive(path, zipfile.ZipFile(path), TOTAL_LIMIT)
+        with _opening:
+            if key not in _opened:
+                _close()
+                _opened[key] = Archive(path, zipfile.ZipFile(path), TOTAL_LIMIT)
     except (zipfile.BadZipFile, OSError) as error:
         raise DamagedFileError(f"{path} is not a whole zip file ({error}); delete it and fetch it again") from None
     return _opened[key].read(name)

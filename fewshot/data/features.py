@@ -5,9 +5,11 @@ run that was cut goes on where it was. The key says what they were made from: im
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -28,9 +30,10 @@ if TYPE_CHECKING:
     from fewshot.data.dataset import Dataset
 
 VALUES, INDEX, PROGRESS = "features.npy", "index.json", "progress.json"
-AT_ONCE = 16
-"""Images that an encoder gets at once: of a small network their activations stay in the caches of a CPU."""
-_SAVED_EVERY = 32
+AT_ONCE = 128
+"""Images that are read, and then embedded, at once. On a CPU the encoder takes them in smaller parts, whose activations
+stay in the caches; torch's threads spin for some time after each, which would slow the reading down."""
+_SAVED_EVERY = 4
 """Parts between two points from which a run that was cut goes on."""
 
 
@@ -45,6 +48,10 @@ class Encoder(Protocol):
     @property
     def digest(self) -> str:
         """SHA-256 over its weights and its preprocessing."""
+
+    @property
+    def parts_ahead(self) -> int:
+        """Parts of images to read while it computes: none on a CPU, whose cores it needs itself."""
 
     def pixels(self, image: Image.Image) -> UInt8[np.ndarray, "channel side side"]:
         """An image, grey or RGB, as the network takes it."""
@@ -128,16 +135,12 @@ def _compute(dataset: "Dataset", split: str, encoder: Encoder, folder: Path, pla
     with (
         report_progress(f"features of {dataset.name}, {split}", total) as reporter,
         archives_closed(),
-        ThreadPoolExecutor(1) as beside,
+        ThreadPoolExecutor(_cores()) as readers,
     ):
-        parts = _parts(_wanted(dataset, places), done, encoder)
-        ready = beside.submit(next, parts, None)
-        number = 0
-        while (part := ready.result()) is not None:
-            ready = beside.submit(next, parts, None)  # read and resized while the network computes
-            at, images = part
+        parts = _parts(_wanted(dataset, places), done, encoder, readers)
+        for number, (at, images) in enumerate(parts, start=1):
             values[at] = encoder.embed(images)
-            done, number = done + len(at), number + 1
+            done += len(at)
             reporter(done, "images")
             if number % _SAVED_EVERY == 0:
                 values.flush()
@@ -166,16 +169,30 @@ def _wanted(dataset: "Dataset", places: Int64[np.ndarray, "key"]) -> Iterator[tu
 
 
 def _parts(
-    wanted: Iterator[tuple[int, int, Original, str]], done: int, encoder: Encoder
+    wanted: Iterator[tuple[int, int, Original, str]], done: int, encoder: Encoder, readers: ThreadPoolExecutor
 ) -> Iterator[tuple[Int64[np.ndarray, "image"], UInt8[np.ndarray, "image channel side side"]]]:
+    """Places and pixels, a part at a time; the next one is read meanwhile if the network leaves the cores free."""
     rest = islice(wanted, done, None)
+    read = partial(_pixels, encoder)
+    waiting: deque[tuple[list[int], list[Future[np.ndarray]]]] = deque()
     while some := list(islice(rest, AT_ONCE)):
-        yield np.array([place for place, *_ in some], dtype=np.int64), _pixels(some, encoder)
+        waiting.append(([place for place, *_ in some], [readers.submit(read, one) for one in some]))
+        if len(waiting) > encoder.parts_ahead:
+            yield _read(*waiting.popleft())
+    while waiting:
+        yield _read(*waiting.popleft())
 
 
-def _pixels(
-    some: Sequence[tuple[int, int, Original, str]], encoder: Encoder
-) -> UInt8[np.ndarray, "image channel side side"]:
-    return np.stack(
-        [np.rot90(encoder.pixels(as_image(original, name)), turns, axes=(-2, -1)) for _, turns, original, name in some]
-    )
+def _read(
+    places: list[int], pixels: list["Future[np.ndarray]"]
+) -> tuple[Int64[np.ndarray, "image"], UInt8[np.ndarray, "image channel side side"]]:
+    return np.array(places, dtype=np.int64), np.stack([one.result() for one in pixels])
+
+
+def _pixels(encoder: Encoder, one: tuple[int, int, Original, str]) -> UInt8[np.ndarray, "channel side side"]:
+    _, turns, original, name = one
+    return np.rot90(encoder.pixels(as_image(original, name)), turns, axes=(-2, -1))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -95,6 +95,7 @@ class FrozenEncoder:
     def __init__(self, backbone: Backbone, digest: str, preprocessing: Preprocessing, compute: Compute) -> None:
         self._backbone, self._preprocessing, self._compute = backbone, preprocessing, compute
         self.out_features = backbone.out_features
+        self.parts_ahead = 0 if compute.device.type == "cpu" else 4
         self.digest = f"{digest}-{str(compute.precision).removeprefix('torch.')}"
         """Of the encoder and the number format: features of another format differ in their last bits."""
 
